@@ -1,0 +1,1 @@
+"""From folders of data to arrays and batches; the synthetic world."""

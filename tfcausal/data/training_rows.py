@@ -1,0 +1,180 @@
+"""Training rows in the order of an epoch, from memory or from Beam's shards.
+
+Both sources give the same rows in the same order: positives in memory, whose negatives
+the training graph then draws, and blocks of triplets that beam_jobs.triplets wrote.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfcausal.data.interactions import CheckedDataset, Interactions
+from tfcausal.errors import InputError
+from tfcausal.schema.manifest import Manifest, read_manifest, require_input
+from tfcausal.stats import mixing, order
+from tfcausal.stats.negatives import PURPOSE
+from tfcausal.stats.triplet_blocks import TripletBlock
+
+Columns = dict[str, npt.NDArray[Any]]
+
+CHUNK_ROWS = 16_384
+"""Rows handed on at once, about: small enough to stay in the cache, large enough that
+the fixed cost of an operation is spread over many."""
+
+
+class TrainingRows(Protocol):
+    """A source of training rows.
+
+    Attributes:
+        num_rows: Rows of an epoch.
+        draws_negatives: Whether its rows come with their negatives.
+    """
+
+    num_rows: int
+    draws_negatives: bool
+
+    def blocks(self, epoch: int) -> Iterator[Columns]:
+        """Yields an epoch's blocks, columns of equal length, in their order."""
+
+
+class PositivesInMemory:
+    """Positives held in memory; columns `users`, `positives` int32, `row_keys` uint64."""
+
+    draws_negatives = False
+
+    def __init__(self, rows: Interactions, *, seed: int) -> None:
+        """Keeps the rows.
+
+        Args:
+            rows: The training parts, shard after shard.
+            seed: Seed of the run.
+        """
+        self.num_rows = len(rows)
+        self._rows = rows
+        self._seed = seed
+
+    def blocks(self, epoch: int) -> Iterator[Columns]:
+        """Yields an epoch's blocks in their order."""
+        rows = self._rows
+        start = mixing.stream(self._seed, PURPOSE, epoch)
+        firsts = np.concatenate([[0], rows.shard_ends[:-1]])
+        orders = []
+        for first, end in zip(firsts, rows.shard_ends, strict=True):
+            met = None if rows.occurrences is None else rows.occurrences[first:end]
+            users, items = rows.users[first:end], rows.items[first:end]
+            orders.append(
+                first + order.shard_order(self._seed, epoch, users, items, met)
+            )
+        counts = [-(-len(shard) // order.BLOCK_ROWS) for shard in orders]
+        for shard, block in order.round_robin(counts):
+            begin = block * order.BLOCK_ROWS
+            chosen = orders[shard][begin : begin + order.BLOCK_ROWS]
+            users, items = rows.users[chosen], rows.items[chosen]
+            met = None if rows.occurrences is None else rows.occurrences[chosen]
+            yield {
+                "users": users,
+                "positives": items,
+                "row_keys": mixing.keys(start, users, items, met),
+            }
+
+
+class TripletShards:
+    """Triplets that Beam drew; columns as the fields of TripletBlock."""
+
+    draws_negatives = True
+
+    def __init__(self, dataset: CheckedDataset, *, num_epochs: int) -> None:
+        """Finds the shards.
+
+        Args:
+            dataset: The data set whose triplets are read.
+            num_epochs: Epochs that training may ask for.
+        Raises:
+            InputError: If they are missing, too few, or of another split.
+        """
+        self._folder = dataset.folder.triplets
+        self.manifest: Manifest = read_manifest(self._folder, kind="triplets")
+        require_input(
+            self.manifest, "splits", dataset.splits.fingerprint, self._folder
+        )
+        found = len(list(self._folder.glob("epoch-*")))
+        if found < num_epochs:
+            raise InputError(
+                f"`{self._folder}` must hold {num_epochs} epochs; got {found}. Run "
+                f"beam_jobs.triplets with --epochs={num_epochs}, or train with "
+                f"epochs={found}."
+            )
+        self.num_rows = int(self.manifest.counts["rows_per_epoch"])
+
+    def blocks(self, epoch: int) -> Iterator[Columns]:
+        """Yields an epoch's blocks in their order."""
+        shards = [
+            tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+            for path in self._paths(epoch)
+        ]
+        while shards:
+            for shard in list(shards):
+                record = next(shard, None)
+                if record is None:
+                    shards.remove(shard)
+                    continue
+                block = TripletBlock.from_bytes(record)
+                yield {
+                    "users": block.users,
+                    "positives": block.positives,
+                    "negatives": block.negatives,
+                    "case": block.case,
+                    "support": block.support,
+                }
+
+    def _paths(self, epoch: int) -> list[Path]:
+        return sorted((self._folder / f"epoch-{epoch:04d}").glob("part-*.tfrecord"))
+
+
+def epoch_chunks(
+    rows: TrainingRows, *, seed: int, epoch: int, batch_size: int, skip_batches: int
+) -> Iterator[Columns]:
+    """Yields an epoch's rows in chunks of whole batches; the last few rows are left out.
+
+    Args:
+        rows: Where the rows come from.
+        seed: Seed of the run.
+        epoch: Number of the pass over the data, from 0.
+        batch_size: Rows in a batch.
+        skip_batches: Batches at the epoch's start that are already behind.
+    """
+    to_skip = skip_batches * batch_size
+    waiting: Columns = {}
+    for number, group in enumerate(_groups(rows.blocks(epoch))):
+        chosen = order.block_permutation(seed, epoch, number, len(group["users"]))
+        mixed = {name: column[chosen] for name, column in group.items()}
+        if waiting:
+            mixed = _join([waiting, mixed])
+        size = len(mixed["users"])
+        skipped = min(to_skip, size)
+        to_skip -= skipped
+        whole = skipped + (size - skipped) // batch_size * batch_size
+        step = max(CHUNK_ROWS // batch_size, 1) * batch_size
+        for begin in range(skipped, whole, step):
+            end = min(begin + step, whole)
+            yield {name: column[begin:end] for name, column in mixed.items()}
+        waiting = {name: column[whole:] for name, column in mixed.items()}
+
+
+def _groups(blocks: Iterator[Columns]) -> Iterator[Columns]:
+    gathered: list[Columns] = []
+    for block in blocks:
+        gathered.append(block)
+        if len(gathered) == order.GROUP_BLOCKS:
+            yield _join(gathered)
+            gathered = []
+    if gathered:
+        yield _join(gathered)
+
+
+def _join(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,87 @@
+"""Embedding tables whose coordinates belong to causes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfcausal.keras_compat import keras
+from tfcausal.stats import mixing
+
+
+def cause_slices(dims: Mapping[str, int]) -> dict[str, slice]:
+    """Lays causes side by side: {"interest": 64, "conformity": 64} -> 0:64, 64:128."""
+    slices, start = {}, 0
+    for cause, dim in dims.items():
+        slices[cause] = slice(start, start + dim)
+        start += dim
+    return slices
+
+
+class CausalEmbedding(keras.layers.Layer):  # type: ignore[misc]
+    """One table for all causes of a user or an item.
+
+    A lookup touches one row instead of one in each cause's table; as Adam works on each
+    coordinate by itself, training is the same as with separate tables.
+    """
+
+    def __init__(
+        self, num_rows: int, dims: Mapping[str, int], *, seed: int, **kwargs: Any
+    ) -> None:
+        """Describes the table; it is made when the layer is built.
+
+        Args:
+            num_rows: Rows, the unknown one included.
+            dims: Coordinates of each cause, in order.
+            seed: Seed of the initial values.
+            **kwargs: For keras.layers.Layer.
+        """
+        super().__init__(**kwargs)
+        self.num_rows = num_rows
+        self.dims = dict(dims)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the table, uniform in +-1 / sqrt(dim of the cause), as DICE's code."""
+        self.table = self.add_weight(
+            name="table",
+            shape=(self.num_rows, sum(self.dims.values())),
+            initializer=self._initial_table,
+            trainable=True,
+        )
+        super().build(input_shape)
+
+    def _initial_table(self, shape: Any, dtype: Any = None, **_: Any) -> tf.Tensor:
+        scale = np.concatenate(
+            [np.full(dim, dim**-0.5, np.float32) for dim in self.dims.values()]
+        )
+        # By blocks of rows, as the words take twice as much memory as the table.
+        table = np.empty(tuple(shape), np.float32)
+        start = np.asarray([mixing.stream(self.seed, self.name)], np.uint64)
+        width = table.shape[1]
+        for first in range(0, self.num_rows, 65536):
+            block = table[first : first + 65536]
+            numbers = np.arange(first * width, first * width + block.size)
+            words = mixing.draws(start, numbers)
+            block[:] = (mixing.uniforms(words) * 2 - 1).reshape(block.shape) * scale
+        return tf.constant(table, dtype)
+
+    def call(self, rows: tf.Tensor) -> tf.Tensor:
+        """Looks rows up.
+
+        Args:
+            rows: Integers, any shape.
+        Returns:
+            float32 [..., dim].
+        """
+        return tf.gather(self.table, rows)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what rebuilds the layer."""
+        config: dict[str, Any] = super().get_config()
+        return config | {
+            "num_rows": self.num_rows,
+            "dims": self.dims,
+            "seed": self.seed,
+        }

@@ -1,0 +1,1 @@
+"""Who is a negative: ids together with their probability and their cause."""

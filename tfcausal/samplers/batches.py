@@ -1,0 +1,112 @@
+"""Batches of triplets for training, the negatives drawn in the graph where needed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfcausal.data.training_rows import Columns, TrainingRows, epoch_chunks
+from tfcausal.samplers.negatives import NegativeSampler
+from tfcausal.stats.negatives import Int64s, NegativeSampling
+
+
+class TripletBatches:
+    """Makes the datasets that training reads.
+
+    A batch is a dictionary of the fields of `methods.base.TripletBatch`. Which triplets
+    are in batch b of epoch e depends on seed, e and b alone.
+    """
+
+    def __init__(
+        self,
+        rows: TrainingRows,
+        sampling: NegativeSampling,
+        popularity: Int64s,
+        sampler: NegativeSampler | None,
+        *,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        """Describes the batches.
+
+        Args:
+            rows: Where the rows come from.
+            sampling: The law of the negatives.
+            popularity: [num_items] interactions in the train window.
+            sampler: Draws the negatives; None where the rows come with theirs.
+            seed: Seed of the run.
+            batch_size: Positives in a batch; at most as many as there are.
+        """
+        self._rows = rows
+        self._sampling = sampling
+        self._popularity = popularity
+        self._sampler = sampler
+        self._seed = seed
+        self.batch_size = min(batch_size, rows.num_rows)
+        self.steps_per_epoch = rows.num_rows // self.batch_size
+
+    def dataset(
+        self, first_epoch: int, end_epoch: int, skip_batches: int = 0
+    ) -> tf.data.Dataset:
+        """Returns the batches of epochs [first_epoch, end_epoch).
+
+        Args:
+            first_epoch: The epoch to begin with.
+            end_epoch: The first epoch no longer in it.
+            skip_batches: Batches of the first epoch that are already behind.
+        """
+        epochs = tf.data.Dataset.range(first_epoch, end_epoch)
+        return epochs.flat_map(
+            lambda epoch: self._epoch(
+                epoch, tf.where(tf.equal(epoch, first_epoch), skip_batches, 0)
+            )
+        ).prefetch(4)
+
+    def _epoch(self, epoch: tf.Tensor, skip_batches: tf.Tensor) -> tf.data.Dataset:
+        chunks = tf.data.Dataset.from_generator(
+            self._chunks, output_signature=self._signature(), args=(epoch, skip_batches)
+        )
+        if self._sampler is not None:
+            pools = tf.numpy_function(
+                self._pools, [epoch], [tf.int64, tf.int64, tf.int64]
+            )
+            for table, shape in zip(pools, ([None], [None], []), strict=True):
+                table.set_shape(shape)
+            sampler = self._sampler
+
+            def draw(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+                users, positives = chunk["users"], chunk["positives"]
+                drawn = sampler(*pools, users, positives, chunk["row_keys"])
+                return {"users": users, "positives": positives, **drawn}
+
+            chunks = chunks.map(draw).prefetch(1)
+        return chunks.rebatch(self.batch_size, drop_remainder=True)
+
+    def _chunks(self, epoch: Any, skip_batches: Any) -> Iterator[Columns]:
+        return epoch_chunks(
+            self._rows,
+            seed=self._seed,
+            epoch=int(epoch),
+            batch_size=self.batch_size,
+            skip_batches=int(skip_batches),
+        )
+
+    def _pools(self, epoch: Any) -> tuple[Int64s, Int64s, np.int64]:
+        pools = self._sampling.pools(self._popularity, int(epoch))
+        return pools.up_end, pools.down_start, np.int64(pools.min_pool)
+
+    def _signature(self) -> dict[str, tf.TensorSpec]:
+        row = tf.TensorSpec([None], tf.int32)
+        if not self._rows.draws_negatives:
+            keys = tf.TensorSpec([None], tf.uint64)
+            return {"users": row, "positives": row, "row_keys": keys}
+        width = self._sampling.num_negatives
+        wide = tf.TensorSpec([None, width], tf.int32)
+        return {
+            "users": row,
+            "positives": row,
+            "negatives": wide,
+            "case": tf.TensorSpec([None, width], tf.int8),
+            "support": wide,
+        }

@@ -1,0 +1,1 @@
+"""Contracts shared by Beam workers and TensorFlow: columns, folders, protocols."""

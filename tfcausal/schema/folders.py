@@ -1,0 +1,82 @@
+"""Folders that appear whole or not at all."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfcausal.errors import InputError
+
+
+@contextmanager
+def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Gives a folder to write in and renames it to `target` when the block ends well.
+
+    What is under way lies beside the target as `.NAME.partial`. A process killed
+    there leaves only that, and the next one starts afresh; an exception removes it.
+
+    Args:
+        target: The folder to make. Its parents are made where missing.
+        overwrite: Whether a finished folder there may be replaced.
+    Yields:
+        The empty folder to write in, on the same file system as `target`.
+    Raises:
+        InputError: If `target` exists and `overwrite` is false, or another process is
+            writing it.
+    """
+    if not overwrite:
+        refuse_existing(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f".{target.name}.partial"
+    replaced = target.parent / f".{target.name}.replaced"
+    lock_path = target.parent / f".{target.name}.lock"
+    with lock_path.open("w") as lock:
+        try:
+            # The kernel frees the lock with the process, however that ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"`{target}` must have one writer at a time; another process is "
+                "writing it. Wait for that one, or choose another folder."
+            ) from error
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            if target.exists():
+                target.rename(replaced)
+            partial.rename(target)
+            shutil.rmtree(replaced, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        finally:
+            lock_path.unlink(missing_ok=True)
+
+
+def refuse_existing(target: Path) -> None:
+    """Raises InputError if `target` exists already."""
+    if target.exists():
+        raise InputError(
+            f"`{target}` must not exist yet; it does. Pass --overwrite to replace it, "
+            "or choose another folder."
+        )
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """Returns `folder / relative`, refusing a path that leads out of the folder.
+
+    Raises:
+        InputError: If it does.
+    """
+    path = (folder / relative).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(
+            f"`{relative}` must lie inside `{folder}`; it leads outside. Do not use a "
+            "folder that somebody else has tampered with."
+        )
+    return path

@@ -1,0 +1,142 @@
+"""What a folder of data promises: its manifest.json.
+
+A manifest holds nothing that depends on where or when it was written (no path, no
+time), so that equal options give equal bytes. Its fingerprint is the hash of those
+bytes and thereby, through the checksum of each file, of everything in the folder;
+whoever computes from a folder records the fingerprint, and a reader compares.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tfcausal.errors import InputError
+
+FILE_NAME = "manifest.json"
+FORMAT_VERSION = 1
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Returns the installed versions of Python and of the named distributions."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in sorted(names)},
+    }
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The promises of one folder.
+
+    Attributes:
+        kind: What the folder holds: "dataset", "splits", "popularity", "triplets",
+            "world", "run", "export", "index".
+        options: The options that made it, by name.
+        counts: Rows, users, items, rejected rows and the like.
+        inputs: Fingerprint of each folder or input it was computed from, by name.
+        files: SHA-256 of each file, by path relative to the folder, "/" between parts.
+        details: Anything else a reader needs, such as the parts of a split.
+        versions: Versions of the libraries that wrote it.
+        format_version: Version of this form.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """Returns the canonical JSON text: sorted keys, one trailing newline."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical text, 64 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of every file below `folder` but its manifest."""
+    return {
+        path.relative_to(folder).as_posix(): file_checksum(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / FILE_NAME
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes `manifest` as the folder's manifest.json."""
+    (folder / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def read_manifest(folder: Path, *, kind: str) -> Manifest:
+    """Reads and checks a folder's manifest.
+
+    Args:
+        folder: The folder.
+        kind: The kind that the caller can read.
+    Returns:
+        The manifest.
+    Raises:
+        InputError: If there is none, or a field of it does not fit; the message names
+            the field.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"`{folder}` must hold a finished {kind} with a {FILE_NAME}; found none. "
+            "Check the path, or run the job that writes it."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        fields = {name: content[name] for name in asdict(Manifest(kind=kind))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"`{path}` must be a manifest in JSON; field or text {error} does not fit. "
+            "Write the folder again."
+        ) from error
+    if fields["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"`{path}`: format_version must be {FORMAT_VERSION}; got "
+            f"{fields['format_version']}. Write the folder again with this version."
+        )
+    if fields["kind"] != kind:
+        raise InputError(
+            f"`{path}`: kind must be {kind}; got {fields['kind']}. Check the path."
+        )
+    return Manifest(**fields)
+
+
+def require_input(manifest: Manifest, name: str, fingerprint: str, folder: Path) -> None:
+    """Raises unless `manifest` was computed from the input with that fingerprint.
+
+    Args:
+        manifest: The manifest of a computed folder.
+        name: The input's name in `manifest.inputs`.
+        fingerprint: The fingerprint of that input as it is now.
+        folder: The computed folder, for the message.
+    Raises:
+        InputError: If they differ.
+    """
+    found = manifest.inputs.get(name)
+    if found != fingerprint:
+        raise InputError(
+            f"`{folder}`: inputs.{name} must be {fingerprint[:12]}, the {name} as it "
+            f"is now; got {(found or 'nothing')[:12]}. Run the job that writes "
+            f"`{folder.name}` again."
+        )

@@ -1,0 +1,1 @@
+"""Arithmetic on blocks of rows, in numpy and pyarrow only."""

@@ -1,0 +1,1 @@
+"""The optimiser, schedules, checkpoints and the loop's defaults."""

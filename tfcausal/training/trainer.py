@@ -1,0 +1,270 @@
+"""From a data set's folder to a run's folder, with Keras's fit in the middle."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfcausal import methods
+from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
+from tfcausal.data.training_rows import PositivesInMemory, TripletShards
+from tfcausal.errors import InputError
+from tfcausal.keras_compat import keras
+from tfcausal.methods.base import Method, MethodOptions
+from tfcausal.samplers.batches import TripletBatches
+from tfcausal.samplers.negatives import NegativeSampler
+from tfcausal.schema.dataset import TRAINING_PARTS
+from tfcausal.schema.manifest import (
+    Manifest,
+    checksums,
+    library_versions,
+    write_manifest,
+)
+from tfcausal.stats.negatives import Catalogue, NegativeSampling, Positives
+from tfcausal.training.callbacks import (
+    Checkpoints,
+    Curriculum,
+    Validate,
+    Validation,
+    write_json,
+)
+from tfcausal.training.optimizers import RowSparseAdam
+from tfcausal.training.options import TrainingOptions
+from tfcausal.training.progress import Progress
+from tfcausal.training.run import Run, load_run, read_description
+
+
+def training_batches(
+    dataset: CheckedDataset, model: Method, options: TrainingOptions
+) -> TripletBatches:
+    """Returns the batches of triplets that `model` learns from.
+
+    Args:
+        dataset: A data set that has been split and whose popularity is counted.
+        model: The method; it says who the negatives are.
+        options: Seed, batch size and where the triplets come from.
+    Raises:
+        InputError: If a part, the popularity or the triplets are missing or do not fit.
+    """
+    sampling = model.negative_sampling()
+    popularity = read_popularity(dataset)
+    if options.triplets == "shards":
+        shards = TripletShards(dataset, num_epochs=options.epochs)
+        promised = {"seed": options.seed, **_law(sampling)}
+        found = shards.manifest.options
+        for name, value in promised.items():
+            if found.get(name) != value:
+                raise InputError(
+                    f"`{dataset.folder.triplets}`: {name} must be {value}, as this "
+                    f"training has it; got {found.get(name)}. Run beam_jobs.triplets "
+                    f"with --{name}={value}, or train with triplets=graph."
+                )
+        return TripletBatches(
+            shards,
+            sampling,
+            popularity,
+            None,
+            seed=options.seed,
+            batch_size=options.batch_size,
+        )
+    rows = read_part(dataset.folder, dataset.parts(TRAINING_PARTS))
+    catalogue = Catalogue.from_popularity(popularity)
+    sampler = NegativeSampler(
+        catalogue,
+        Positives.from_rows(rows.users, rows.items, catalogue),
+        num_users=dataset.num_users,
+        num_negatives=sampling.num_negatives,
+    )
+    return TripletBatches(
+        PositivesInMemory(rows, seed=options.seed),
+        sampling,
+        popularity,
+        sampler,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+
+
+def _law(sampling: NegativeSampling) -> dict[str, Any]:
+    return {"negatives": sampling.law, **asdict(sampling)}
+
+
+def compile_model(model: Method, options: TrainingOptions) -> None:
+    """Compiles a method with the row-sparse Adam of `options`."""
+    model.compile(
+        optimizer=RowSparseAdam(
+            model.options.learning_rate,
+            beta_1=options.beta_1,
+            beta_2=options.beta_2,
+            amsgrad=options.amsgrad,
+            l2=options.l2,
+        ),
+        steps_per_execution=options.steps_per_execution,
+    )
+
+
+def train(
+    dataset: CheckedDataset,
+    method: str,
+    method_options: MethodOptions,
+    options: TrainingOptions,
+    folder: Path,
+    validate: Validate,
+    *,
+    overwrite: bool = False,
+    verbose: int = 1,
+) -> Run:
+    """Trains a method, or goes on where an interrupted training stopped.
+
+    Killed at any moment and called again with the same arguments, it ends with the same
+    vectors and metrics as without the interruption. A finished run is returned as it is.
+
+    Args:
+        dataset: A data set that has been split and whose popularity is counted.
+        method: Name of the method.
+        method_options: Its options.
+        options: Options of training.
+        folder: The run's folder.
+        validate: Scores vectors on validation; see `evaluation.validation`.
+        overwrite: Whether to throw away what the folder holds.
+        verbose: Keras's progress: 0 silent, 1 a bar, 2 a line an epoch.
+    Returns:
+        The finished run.
+    Raises:
+        InputError: If the data set misses something or does not fit, or the folder holds
+            another run.
+    """
+    description = {
+        "method": method,
+        "dataset": os.path.relpath(dataset.folder.root.resolve(), folder.resolve()),
+        "options": asdict(method_options) | asdict(options),
+        "inputs": {"splits": dataset.splits.fingerprint},
+    }
+    with _only_writer(folder):
+        _begin(folder, description, overwrite=overwrite)
+        if (folder / "manifest.json").is_file():
+            return load_run(folder)
+        model = methods.get(method)(
+            method_options,
+            num_users=dataset.num_users,
+            num_items=dataset.num_items,
+            seed=options.seed,
+        )
+        batches = training_batches(dataset, model, options)
+        compile_model(model, options)
+        _fit(model, batches, options, folder, validate, verbose)
+        _finish(model, folder, description, validate)
+    return load_run(folder)
+
+
+def _begin(folder: Path, description: Mapping[str, Any], *, overwrite: bool) -> None:
+    if (folder / "run.json").is_file() and not overwrite:
+        found = read_description(folder)
+        for name in ("method", "options", "inputs"):
+            if found[name] != description[name]:
+                raise InputError(
+                    f"`{folder}` must be empty or hold this very run; its {name} "
+                    f"differs: {_difference(found[name], description[name])}. Choose "
+                    "another folder, or pass --overwrite."
+                )
+        return
+    for path in folder.iterdir():
+        if not path.name.startswith("."):
+            if not overwrite:
+                raise InputError(
+                    f"`{folder}` must be empty or hold a run; got {path.name}. Choose "
+                    "another folder."
+                )
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(folder / "run.json", description)
+
+
+def _difference(found: Any, wanted: Any) -> str:
+    if not isinstance(found, Mapping):
+        return f"{found} instead of {wanted}"
+    names = [name for name in wanted if found.get(name) != wanted[name]]
+    return ", ".join(f"{name}={found.get(name)} is not {wanted[name]}" for name in names)
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"`{folder}` must have one writer at a time; another process is "
+                "training into it. Wait for that one, or choose another folder."
+            ) from error
+        yield
+
+
+def _fit(
+    model: Method,
+    batches: TripletBatches,
+    options: TrainingOptions,
+    folder: Path,
+    validate: Validate,
+    verbose: int,
+) -> None:
+    progress = Progress()
+    validation = Validation(validate, progress, options, folder)
+    checkpoints = Checkpoints(progress, folder, options.checkpoint_steps)
+    callbacks = [
+        Curriculum(),
+        validation,
+        checkpoints,
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+    ]
+    for callback in (validation, checkpoints):
+        callback.set_model(model)
+
+    def fit(epoch: int, end_epoch: int, skip: int) -> None:
+        model.fit(
+            batches.dataset(epoch, end_epoch, skip),
+            initial_epoch=epoch,
+            epochs=end_epoch,
+            steps_per_epoch=batches.steps_per_epoch - skip,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+
+    skip = int(progress.step)
+    if skip:
+        fit(int(progress.epoch), int(progress.epoch) + 1, skip)
+    if int(progress.epoch) < options.epochs and not bool(progress.stopped):
+        fit(int(progress.epoch), options.epochs, 0)
+    validation.restore_best()
+
+
+def _finish(
+    model: Method,
+    folder: Path,
+    description: Mapping[str, Any],
+    validate: Validate,
+) -> None:
+    vectors = model.vectors()
+    vectors.save(folder / "vectors")
+    metrics = {name: float(value) for name, value in validate(vectors).items()}
+    write_json(folder / "metrics.json", {"validation": metrics})
+    files = {
+        f"vectors/{name}": checksum
+        for name, checksum in checksums(folder / "vectors").items()
+    }
+    write_manifest(
+        folder,
+        Manifest(
+            kind="run",
+            options={"method": description["method"], **description["options"]},
+            counts={"users": len(vectors.queries), "items": len(vectors.candidates)},
+            inputs=description["inputs"],
+            files=files,
+            versions=library_versions("tensorflow", "tf-keras", "numpy"),
+        ),
+    )
+
