@@ -33,6 +33,8 @@ from tfcausal.stats import mixing
 
 FIRST_TIMESTAMP = 1_600_000_000
 ROUND_SECONDS = 7 * 24 * 3600
+_USER_RANGE = 1 << 24
+"""Above every user row, and small enough for (timestamp, user) to be one int64."""
 
 OBSERVATIONAL = "test_observational"
 EQUAL_EXPOSURE = "test_equal_exposure"
@@ -73,9 +75,9 @@ class World:
         self,
         options: WorldOptions,
         *,
-        block_users: int = 2_048,
+        block_users: int = 8_192,
         workers: int | None = None,
-        progress: Progress = lambda count: None,
+        progress: Progress = lambda _: None,
     ) -> None:
         """Draws the users and items; nothing has been picked yet.
 
@@ -112,8 +114,7 @@ class World:
 
     def tests(self) -> Iterator[tuple[str, Rows]]:
         """Yields each test set by name; the log must have been drawn to its end."""
-        options, filled = self.options, self._visits.histories.filled
-        log_lengths = filled.copy()
+        options, histories = self.options, self._visits.histories
         quotas = np.zeros(options.num_users, np.int64)
         words = row_words(options.seed, "world test users", options.num_users)
         order = np.argsort(words, kind="stable")
@@ -126,8 +127,9 @@ class World:
             Situation(EQUAL_EXPOSURE, uniform, observational.appeal),
             Situation(NO_CONFORMITY, uniform, no_appeal),
         ):
-            yield situation.purpose, self._round(situation, quotas, options.rounds)
-            filled[:] = log_lengths
+            rows = self._round(situation, quotas, options.rounds)
+            histories.remove(rows.users.astype(np.int64), rows.items.astype(np.int64))
+            yield situation.purpose, rows
 
     @property
     def appeal(self) -> Float64s:
@@ -150,8 +152,7 @@ class World:
 
         def visit(start: int) -> Rows:
             stop = start + self._block_users
-            rows = self._block(situation, quotas[start:stop], start, number)
-            return rows
+            return self._block(situation, quotas[start:stop], start, number)
 
         parts = []
         with ThreadPoolExecutor(self._workers) as pool:
@@ -161,8 +162,8 @@ class World:
         users = np.concatenate([part.users for part in parts])
         items = np.concatenate([part.items for part in parts])
         timestamps = np.concatenate([part.timestamps for part in parts])
-        # Blocks come in the order of users, so a stable sort leaves ties by user.
-        order = np.argsort(timestamps, kind="stable")
+        # Stable, so that a user's visits within one second keep their order.
+        order = np.argsort(timestamps * _USER_RANGE + users, kind="stable")
         return Rows(users[order], items[order], timestamps[order])
 
     def _block(
@@ -182,13 +183,10 @@ class World:
             seconds.append((part * ROUND_SECONDS).astype(np.int64))
         if not users:
             return Rows(*(np.zeros(0, dtype) for dtype in ("i4", "i4", "i8")))
-        all_users = np.concatenate(users)
-        order = np.argsort(all_users, kind="stable")
         return Rows(
-            all_users[order].astype(np.int32),
-            np.concatenate(items)[order].astype(np.int32),
-            np.concatenate(seconds)[order]
-            + (FIRST_TIMESTAMP + number * ROUND_SECONDS),
+            np.concatenate(users).astype(np.int32),
+            np.concatenate(items).astype(np.int32),
+            np.concatenate(seconds) + (FIRST_TIMESTAMP + number * ROUND_SECONDS),
         )
 
 
@@ -204,6 +202,7 @@ def concentration(popularity: Int64s) -> Mapping[str, float]:
     rising = np.sort(popularity).astype(np.float64)
     num_items, total = len(rising), rising.sum()
     ranks = np.arange(1, num_items + 1)
-    gini = 2 * np.sum(ranks * rising) / (num_items * total) - (num_items + 1) / num_items
+    weighted = 2 * np.sum(ranks * rising) / total
+    gini = (weighted - num_items - 1) / num_items
     top = rising[num_items - max(1, num_items // 10) :].sum() / total
     return {"gini": float(gini), "top_10_percent": float(top)}

@@ -21,7 +21,7 @@ MIN_INTERACTIONS = 1_000
 MAX_INTERACTIONS = 50_000_000
 INTERACTIONS_PER_USER = 50
 MIN_USERS = 100
-MIN_ITEMS = 200
+MIN_ITEMS = 400
 MAX_USERS = 10_000_000
 MAX_ITEMS = 1_000_000
 MAX_LENGTH = 15.0
@@ -39,7 +39,7 @@ class WorldOptions:
         seed: Any integer.
         users: Number of users; None for one per 50 interactions, at least 100.
         items: Number of items; None for 2,000 * sqrt(interactions / 200,000), at least
-            200: four times the interactions, twice the items.
+            400: four times the interactions, twice the items.
         rounds: Rounds of the log. Popularity is updated between rounds, not within.
         slate_size: Items that a user sees at each visit, drawn with replacement.
         interest_dim: Length of interest and content vectors.
@@ -66,12 +66,12 @@ class WorldOptions:
     interest_dim: int = 16
     taste_clusters: int = 24
     taste_noise: float = 0.7
-    interest_strength: float = 6.0
-    conformity_strength: float = 0.8
+    interest_strength: float = 8.0
+    conformity_strength: float = 1.3
     conformity_spread: float = 0.8
     base_exposure: float = 0.1
     base_tail: float = 0.7
-    exposure_power: float = 0.8
+    exposure_power: float = 0.5
     test_users: int = 20_000
     test_picks: int = 5
 
@@ -96,15 +96,22 @@ class WorldOptions:
         ):
             _require_range(name, getattr(self, name), 0.0, largest)
         _require_range("base_exposure", self.base_exposure, 1e-6, 1e6)
-        mean_activity = (ACTIVITY_RANGE - 1 / ACTIVITY_RANGE) / np.log(ACTIVITY_RANGE) / 2
-        most = self.interactions / self.num_users * ACTIVITY_RANGE / mean_activity
-        needed = int(2 * (most + self.test_picks)) + 1
+        needed = 2 * (self._most_picks + self.test_picks)
         if self.num_items < needed:
             raise InputError(
                 f"`items` must be at least {needed}, twice what the most active of "
                 f"{self.num_users} users picks; got {self.num_items}. Raise `items` or "
                 "`users`, or lower `interactions`."
             )
+
+    @property
+    def _most_picks(self) -> int:
+        """What the most active user picks, for users with activities as expected."""
+        mean_activity = (ACTIVITY_RANGE - 1 / ACTIVITY_RANGE) / (
+            2 * np.log(ACTIVITY_RANGE)
+        )
+        share = ACTIVITY_RANGE / mean_activity / self.num_users
+        return int(np.ceil(self.interactions * share))
 
     @property
     def num_users(self) -> int:
@@ -162,7 +169,7 @@ def _interests(options: WorldOptions) -> Float32s:
     words = row_words(options.seed, "world user tastes", options.num_users)
     first = tastes[_choices(words, 0, options.taste_clusters)]
     second = tastes[_choices(words, 1, options.taste_clusters)]
-    share = mixing.uniforms(mixing.draws(words, np.asarray(2)))[:, None]
+    share = mixing.uniforms(mixing.draws(words, np.asarray([2])))[:, None]
     blend = (1 - share / 2) * first + share / 2 * second
     own = _directions(
         options.seed, "world interests", options.num_users, options.interest_dim
@@ -209,7 +216,7 @@ def _base_exposures(options: WorldOptions) -> Float64s:
 
 
 def _choices(words: mixing.UInt64s, number: int, num_choices: int) -> Int64s:
-    drawn = mixing.uniforms(mixing.draws(words, np.asarray(number)))
+    drawn = mixing.uniforms(mixing.draws(words, np.asarray([number])))
     return (drawn * num_choices).astype(np.int64)
 
 

@@ -18,6 +18,9 @@ Bools = npt.NDArray[np.bool_]
 POLICY_SLATES = 4
 """After so many slates with nothing new on them, a user is shown uniform ones."""
 
+MAX_SCORE = 600.0
+"""Above this, interest + conformity is taken as this; exp stays finite."""
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -70,8 +73,9 @@ class Exposure:
             int64 of the same shape.
         """
         num_items = np.uint64(len(self.alias))
-        bucket = (((words >> np.uint64(32)) * num_items) >> np.uint64(32)).view(np.int64)
-        own = words.astype(np.uint32) < self.threshold.take(bucket)
+        high, low = words >> np.uint64(32), words.astype(np.uint32)
+        bucket = ((high * num_items) >> np.uint64(32)).view(np.int64)
+        own = low < self.threshold.take(bucket)
         return np.where(own, bucket, self.alias.take(bucket))
 
 
@@ -93,43 +97,69 @@ class Situation:
 
 @dataclass(frozen=True)
 class Histories:
-    """Which items each user has picked so far: 4 bytes a row of the log.
+    """Which items each user has picked so far: a hash table a user, half of it empty.
 
     Attributes:
-        starts: [num_users] int64, where a user's items begin in `items`.
-        filled: [num_users] int64, how many of them there are by now.
-        items: [capacity] int32, each user's items in the order of picking.
+        starts: [num_users] int64, where a user's table begins in `slots`.
+        sizes: [num_users] uint64, how long it is.
+        filled: [num_users] int64, how many items are in it by now.
+        slots: [sum of sizes] int32, items in open addressing; -1 where free.
     """
 
     starts: Int64s
+    sizes: mixing.UInt64s
     filled: Int64s
-    items: Int32s = field(repr=False)
+    slots: Int32s = field(repr=False)
 
     @classmethod
     def with_room(cls, capacities: Int64s) -> "Histories":
-        """Builds empty histories for `capacities[u]` picks of user u."""
-        ends = np.cumsum(capacities)
+        """Builds empty histories for up to `capacities[u]` items of user u."""
+        sizes = 2 * capacities + 1
+        ends = np.cumsum(sizes)
         return cls(
-            starts=ends - capacities,
+            starts=ends - sizes,
+            sizes=sizes.astype(np.uint64),
             filled=np.zeros_like(capacities),
-            items=np.zeros(int(ends[-1]), np.int32),
+            slots=np.full(int(ends[-1]), -1, np.int32),
         )
 
     def contain(self, users: Int64s, items: Int64s) -> Bools:
-        """Returns [n] whether each user has picked that item already."""
-        lengths = self.filled[users]
-        rows = np.repeat(np.arange(len(users), dtype=np.int32), lengths)
-        before = np.cumsum(lengths) - lengths
-        positions = np.arange(len(rows)) + (self.starts[users] - before).take(rows)
-        hits = self.items.take(positions) == items.astype(np.int32).take(rows)
-        found = np.zeros(len(users), np.bool_)
-        found[rows[hits]] = True
+        """Returns whether users have picked items; the arrays broadcast."""
+        _, found = self._look_up(users, items)
         return found
 
     def append(self, users: Int64s, items: Int64s) -> None:
-        """Adds one pick to each of some distinct users."""
-        self.items[self.starts[users] + self.filled[users]] = items
+        """Adds one new item to each of some distinct users."""
+        positions, _ = self._look_up(users, items)
+        self.slots[positions] = items
         self.filled[users] += 1
+
+    def remove(self, users: Int64s, items: Int64s) -> None:
+        """Takes the items out that were added last, all of them at once."""
+        # Only what came last may go: an older item may have had to step over it.
+        positions, _ = self._look_up(users, items)
+        self.slots[positions] = -1
+        np.subtract.at(self.filled, users, 1)
+
+    def _look_up(self, users: Int64s, items: Int64s) -> tuple[Int64s, Bools]:
+        """Returns each item's slot, or the free one where it would go; and which."""
+        hashed = (items.view(np.uint64) * np.uint64(mixing.GAMMA)) >> np.uint64(32)
+        steps = ((hashed * self.sizes[users]) >> np.uint64(32)).view(np.int64)
+        positions = (steps + self.starts[users]).ravel()
+        shape, wanted = steps.shape, items.astype(np.int32).ravel()
+        there = self.slots.take(positions)
+        (wandering,) = np.nonzero((there != wanted) & (there >= 0))
+        owners = np.broadcast_to(users, shape).ravel()[wandering]
+        ends = self.starts[owners] + self.sizes[owners].astype(np.int64)
+        while len(wandering):
+            ahead = positions[wandering] + 1
+            ahead = np.where(ahead == ends, self.starts[owners], ahead)
+            positions[wandering] = ahead
+            met = self.slots.take(ahead)
+            there[wandering] = met
+            on = (met != wanted[wandering]) & (met >= 0)
+            wandering, owners, ends = wandering[on], owners[on], ends[on]
+        return positions.reshape(shape), (there == wanted).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -177,50 +207,44 @@ class Visits:
             mixing.draws(words[:, None], np.arange(self.slate_size)[None, :])
         )
 
-    def _from_slate(
-        self, situation: Situation, users: Int64s, attempt: int
-    ) -> Int64s:
+    def _from_slate(self, situation: Situation, users: Int64s, attempt: int) -> Int64s:
         """Returns [n] items, -1 where the user has picked all of the slate before."""
         slates = self.slates(situation, users, attempt)
         weights = self._weights(situation, users, slates)
         words = self._words(f"{situation.purpose} picks", users, attempt)
-        picked = np.full(len(users), -1, np.int64)
-        waiting = np.arange(len(users))
-        for number in range(self.slate_size):
-            ends = np.cumsum(weights, axis=1)
-            open_slates = ends[:, -1] > 0
-            if not open_slates.all():
-                waiting, slates = waiting[open_slates], slates[open_slates]
-                weights, ends = weights[open_slates], ends[open_slates]
-            drawn = mixing.uniforms(mixing.draws(words[waiting], np.asarray(number)))
-            totals = ends[:, -1]
-            # Rounding may lift the product to the total, past the last slot.
-            targets = np.minimum(drawn * totals, np.nextafter(totals, 0.0))
-            slots = np.sum(ends <= targets[:, None], axis=1)
-            chosen = np.take_along_axis(slates, slots[:, None], axis=1)[:, 0]
-            again = self.histories.contain(users[waiting], chosen)
-            picked[waiting[~again]] = chosen[~again]
-            if not again.any():
-                break
-            # To draw once more among the rest, after meeting an old item, is to draw
-            # from the law restricted to new items.
-            waiting, slates, chosen = waiting[again], slates[again], chosen[again]
-            weights = np.where(slates == chosen[:, None], 0.0, weights[again])
+        picked = _draw(weights, slates, mixing.draws(words, np.zeros(1)))
+        # To draw once more among the new items, after meeting an old one, is to draw
+        # from the law restricted to new items; most rows need no second draw.
+        (again,) = np.nonzero(self.histories.contain(users, picked))
+        slates, words = slates[again], words[again]
+        old = self.histories.contain(users[again][:, None], slates)
+        weights = np.where(old, 0.0, weights[again])
+        picked[again] = _draw(weights, slates, mixing.draws(words, np.ones(1)))
         return picked
 
-    def _weights(
-        self, situation: Situation, users: Int64s, slates: Int64s
-    ) -> Float64s:
+    def _weights(self, situation: Situation, users: Int64s, slates: Int64s) -> Float64s:
+        """Returns [n, slate_size] float64, exp(interest + conformity)."""
         contents = self.causes.content.take(slates, axis=0)
         interest = np.einsum("nsd,nd->ns", contents, self.causes.interest[users])
         scores = situation.appeal.take(slates)
         scores *= self.causes.conformity[users][:, None]
         scores += interest
-        # The largest score becomes 0, so that no strength overflows.
-        scores -= scores.max(axis=1, keepdims=True)
+        # So that no strength of conformity overflows.
+        np.minimum(scores, MAX_SCORE, out=scores)
         weights: Float64s = np.exp(scores, out=scores)
         return weights
 
     def _words(self, purpose: str, users: Int64s, attempt: int) -> mixing.UInt64s:
         start = mixing.stream(self.seed, purpose, attempt)
         return mixing.keys(start, users, self.histories.filled[users])
+
+
+def _draw(weights: Float64s, slates: Int64s, words: mixing.UInt64s) -> Int64s:
+    """Returns [n] items of the slates by weight, -1 where all weights are 0."""
+    ends = np.cumsum(weights, axis=1)
+    totals = ends[:, -1]
+    # Rounding may lift the product to the total, past the last slot.
+    targets = np.minimum(mixing.uniforms(words) * totals, np.nextafter(totals, 0.0))
+    slots = np.argmax(ends > targets[:, None], axis=1)
+    chosen = np.take_along_axis(slates, slots[:, None], axis=1)[:, 0]
+    return np.where(totals > 0, chosen, -1)

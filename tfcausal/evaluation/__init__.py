@@ -1,0 +1,1 @@
+"""Ranking metrics under a named protocol, out-of-distribution sets, disentanglement."""

@@ -1,0 +1,73 @@
+"""Metrics of ranked lists, a value for each list of a block."""
+
+import numpy as np
+import numpy.typing as npt
+
+from tfcausal.evaluation.ranking import ItemLists, RankedBlock
+from tfcausal.schema.columns import UNKNOWN_INDEX
+from tfcausal.schema.protocol import EvaluationProtocol
+from tfcausal.stats.negatives import Int64s
+
+Float64s = npt.NDArray[np.float64]
+
+
+def hit_matrix(block: RankedBlock, positives: ItemLists) -> npt.NDArray[np.bool_]:
+    """Returns [n, k] bool: whether a place of a list holds a positive of its user."""
+    owners, items = positives.of(block.users)
+    # Each positive as one number, ascending, as the lists are.
+    known = (owners << 32) | items
+    wanted = (np.arange(len(block.users))[:, None] << 32) | block.items
+    if not len(known):
+        return np.zeros(wanted.shape, bool)
+    found = np.searchsorted(known, wanted)
+    hits: npt.NDArray[np.bool_] = known[np.minimum(found, len(known) - 1)] == wanted
+    return hits & (block.items != UNKNOWN_INDEX)
+
+
+def accuracy(
+    hits: npt.NDArray[np.bool_], num_positives: Int64s, protocol: EvaluationProtocol
+) -> dict[str, Float64s]:
+    """Returns recall, hit rate and NDCG of each list at every k.
+
+    Recall = hits among the first k / positives; hit rate = whether there is one; NDCG =
+    DCG / ideal DCG with gain 1 and discount 1 / log2(1 + place). Which positives and
+    which ideal is the protocol's choice.
+
+    Args:
+        hits: [n, max k] bool, best place first.
+        num_positives: [n] positives of each user, at least 1.
+        protocol: Denominators and cut-offs.
+    """
+    discounts = 1.0 / np.log2(np.arange(hits.shape[1]) + 2.0)
+    ideals = np.concatenate([[0.0], np.cumsum(discounts)])
+    gains = hits * discounts
+    # With an average over interactions each positive has a list of its own, with an
+    # ideal of 1, and a user weighs as much as there are positives.
+    by_row = protocol.average_over == "interactions"
+    values: dict[str, Float64s] = {}
+    for k in protocol.ks:
+        found = hits[:, :k].sum(axis=1)
+        at_most_k = np.minimum(num_positives, k)
+        places = at_most_k if protocol.ndcg_ideal == "min_k_positives" else found
+        ideal = ideals[np.minimum(places, hits.shape[1])]
+        all_positives = by_row or protocol.recall_denominator == "positives"
+        recall = found / (num_positives if all_positives else at_most_k)
+        ideal = num_positives if by_row else np.where(ideal > 0, ideal, 1.0)
+        values[f"recall@{k}"] = recall
+        values[f"hr@{k}"] = recall if by_row else (found > 0).astype(np.float64)
+        values[f"ndcg@{k}"] = gains[:, :k].sum(axis=1) / ideal
+    return values
+
+
+def overlap(block: RankedBlock, other: RankedBlock, k: int) -> Float64s:
+    """Returns the intersection over union of two lists' first k items, [n] float64.
+
+    Reference: Zheng et al. (DICE), WWW 2021, section 4.3.1: IOU with ItemPop.
+    """
+    first = np.sort(block.items[:, :k], axis=1).astype(np.int64)
+    second = np.sort(other.items[:, :k], axis=1).astype(np.int64)
+    rows = np.arange(len(first))[:, None] << 32
+    shared = np.isin(first | rows, second | rows) & (first != UNKNOWN_INDEX)
+    both = shared.sum(axis=1)
+    either = (first != UNKNOWN_INDEX).sum(1) + (second != UNKNOWN_INDEX).sum(1) - both
+    return both / np.maximum(either, 1)

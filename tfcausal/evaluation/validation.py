@@ -1,0 +1,66 @@
+"""The score of an epoch, for training to choose the best by."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
+from tfcausal.errors import unknown_name
+from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
+from tfcausal.schema.dataset import TRAINING_PARTS, VALIDATION
+from tfcausal.schema.protocol import EvaluationProtocol, protocol
+from tfcausal.schema.vectors import CausalVectors
+from tfcausal.stats import mixing
+
+
+def evaluation_set(
+    dataset: CheckedDataset, part: str, chosen: EvaluationProtocol
+) -> EvaluationSet:
+    """Reads a part of the split and what the protocol masks.
+
+    Raises:
+        InputError: If the part does not exist.
+    """
+    masked = dataset.parts(chosen.mask)
+    return EvaluationSet.from_interactions(
+        read_part(dataset.folder, [part]),
+        read_part(dataset.folder, masked) if masked else None,
+        read_popularity(dataset),
+        dataset.num_users,
+    )
+
+
+def validator(
+    dataset: CheckedDataset,
+    *,
+    monitor: str,
+    part: str = VALIDATION,
+    chosen: EvaluationProtocol | None = None,
+    num_users: int = 10_000,
+) -> Callable[[CausalVectors], dict[str, float]]:
+    """Returns a function that scores vectors on validation.
+
+    Args:
+        dataset: The data set.
+        monitor: The metric that will be asked for.
+        part: The part of the split.
+        chosen: The protocol; None for `dice`.
+        num_users: At most so many users are ranked for, always the same.
+    Raises:
+        InputError: If the part or the monitored metric does not exist.
+    """
+    chosen = chosen or protocol("dice")
+    known = {f"{name}@{k}" for name in ("recall", "hr", "ndcg") for k in chosen.ks}
+    if monitor not in known:
+        raise unknown_name("monitor", monitor, known)
+    against = evaluation_set(dataset, part, chosen)
+    users = np.flatnonzero(against.positives.lengths[1:] > 0).astype(np.int32) + 1
+    if len(users) > num_users:
+        start = np.asarray([mixing.stream(0, "validation users")], np.uint64)
+        order = np.argsort(mixing.draws(start, users), kind="stable")
+        users = np.sort(users[order[:num_users]])
+
+    def validate(vectors: CausalVectors) -> dict[str, float]:
+        return dict(evaluate(vectors, against, chosen, users=users).metrics)
+
+    return validate
