@@ -1,14 +1,11 @@
 """`--set name=value` into the frozen dataclasses that hold options."""
 
 import dataclasses
-import types
-import typing
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from tfcausal.errors import InputError, unknown_name
-
-_Options = TypeVar("_Options")
+from tfcausal.schema.options import field_meanings, field_types, parse_value
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, str]:
@@ -42,17 +39,13 @@ def build_options(
     Raises:
         InputError: If no class has a name, or a text does not fit the field's type.
     """
-    fields = {
-        field.name: typing.get_type_hints(cls)[field.name]
-        for cls in classes
-        for field in dataclasses.fields(cls)
-    }
+    fields = {name: kind for cls in classes for name, kind in field_types(cls).items()}
     for name in settings:
         if name in fixed:
             raise InputError(f"`--set {name}` must be given as --{name}={fixed[name]}.")
         if name not in fields:
             raise unknown_name("option", name, fields)
-    values = {name: _parse(name, text, fields[name]) for name, text in settings.items()}
+    values = {name: parse_value(name, text, fields[name]) for name, text in settings.items()}
     values |= fixed
     return [
         cls(
@@ -68,47 +61,8 @@ def build_options(
 
 def describe_options(cls: type[Any]) -> str:
     """Returns a line for each option of a dataclass: name, default and meaning."""
-    meanings = _documented(cls.__doc__ or "")
+    meanings = field_meanings(cls)
     return "\n".join(
         f"  {field.name}={field.default}  {meanings.get(field.name, '')}".rstrip()
         for field in dataclasses.fields(cls)
     )
-
-
-def _documented(docstring: str) -> dict[str, str]:
-    """Reads the Attributes section of a Google docstring."""
-    meanings: dict[str, str] = {}
-    name = ""
-    lines = docstring.partition("Attributes:\n")[2].splitlines()
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if indent == 8 and ":" in line:
-            name, _, meaning = line.strip().partition(":")
-            meanings[name] = meaning.strip()
-        elif indent > 8 and name:
-            meanings[name] += " " + line.strip()
-    return meanings
-
-
-def _parse(name: str, text: str, kind: Any) -> Any:
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if text.lower() == "none":
-            return None
-        (kind,) = [choice for choice in typing.get_args(kind) if choice is not type(None)]
-    if typing.get_origin(kind) is typing.Literal:
-        choices = typing.get_args(kind)
-        if text not in choices:
-            raise InputError(
-                f"`{name}` must be one of {', '.join(choices)}; got {text}."
-            )
-        return text
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise InputError(f"`{name}` must be true or false; got {text}.")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise InputError(
-            f"`{name}` must be of type {kind.__name__}; got {text}."
-        ) from error
