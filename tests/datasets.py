@@ -35,8 +35,8 @@ def write_dataset(
     for user in range(1, num_users):
         own = np.arange(1, num_items)
         liked = own % 4 == user % 4
-        weight = np.where(liked, 6.0, 1.0) / (1 + own / 6)
-        chosen = generator.choice(own, 18, replace=False, p=weight / weight.sum())
+        weight = np.where(liked, 30.0, 1.0) / (1 + own / 6)
+        chosen = generator.choice(own, 14, replace=False, p=weight / weight.sum())
         rows += [(user, item) for item in chosen]
     table = np.asarray(rows, np.int32)
     users, items = table.T

@@ -1,0 +1,165 @@
+"""What every method promises; a new one is tested here without being named."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.datasets import write_dataset
+from tfcausal import methods
+from tfcausal.cli.options import build_options
+from tfcausal.data.interactions import CheckedDataset
+from tfcausal.evaluation.evaluator import evaluate
+from tfcausal.evaluation.validation import evaluation_set, validator
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.schema.protocol import protocol
+from tfcausal.schema.vectors import CausalVectors
+from tfcausal.training.options import TrainingOptions
+from tfcausal.training.trainer import compile_model, train, training_batches
+
+import tensorflow as tf  # isort: skip
+
+OPTIONS = TrainingOptions(
+    epochs=12, batch_size=64, monitor="recall@20", steps_per_execution=8
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
+    return write_dataset(tmp_path_factory.mktemp("dataset") / "data", num_users=300)
+
+
+@pytest.fixture(params=methods.names())
+def method(request: pytest.FixtureRequest) -> type[Method]:
+    return methods.get(request.param)
+
+
+def small_options(method: type[Method]) -> Any:
+    """Options fit for eighty items; what a method lacks is left out."""
+    wanted = {
+        "embedding_dim": 8,
+        "learning_rate": 0.02,
+        "margin": 3.0,
+        "min_pool": 5,
+        "discrepancy_rows": 32,
+    }
+    names = {field.name for field in dataclasses.fields(method.options_class)}
+    return method.options_class(**{k: v for k, v in wanted.items() if k in names})
+
+
+def make(method: type[Method], dataset: CheckedDataset) -> Method:
+    return method(
+        small_options(method), num_users=dataset.num_users, num_items=dataset.num_items
+    )
+
+
+def batches_of(model: Method, dataset: CheckedDataset) -> list[dict[str, tf.Tensor]]:
+    return list(training_batches(dataset, model, OPTIONS).dataset(0, 1))
+
+
+def test_options_survive_json_and_the_command_line(method: type[Method]) -> None:
+    options = small_options(method)
+    again = method.options_class(**json.loads(json.dumps(dataclasses.asdict(options))))
+    assert again == options
+    texts = {
+        name: str(value).lower() for name, value in dataclasses.asdict(options).items()
+    }
+    (parsed,) = build_options([method.options_class], texts)
+    assert parsed == options
+    assert parsed != method.options_class()
+
+
+def test_loss_terms_are_finite_scalars_with_weights(
+    method: type[Method], dataset: CheckedDataset
+) -> None:
+    model = make(method, dataset)
+    for batch in batches_of(model, dataset)[:3]:
+        terms = model.loss_terms(TripletBatch(**batch))
+        assert set(terms) == set(model.initial_term_weights())
+        for term in terms.values():
+            assert term.shape == ()
+            assert np.isfinite(float(term))
+    assert set(model.term_weight_decays()) <= set(model.initial_term_weights())
+
+
+def test_gradients_are_finite_also_where_no_negative_exists(
+    method: type[Method], dataset: CheckedDataset
+) -> None:
+    model = make(method, dataset)
+    batch = dict(batches_of(model, dataset)[0])
+    for name in ("negatives", "case", "support"):
+        batch[name] = tf.zeros_like(batch[name])
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(batch, training=True)
+    assert np.isfinite(float(loss))
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.isfinite(tf.convert_to_tensor(gradient).numpy()).all()
+
+
+def test_vectors_are_the_towers_and_causes_add_up(
+    method: type[Method], dataset: CheckedDataset
+) -> None:
+    model = make(method, dataset)
+    vectors = model.vectors()
+    users = tf.constant([1, 5, 7])
+    items = tf.constant([2, 3, 4, 9])
+    scores = tf.einsum(
+        "bqd,id->bqi", model.query_vectors(users), model.candidate_vectors(items)
+    ).numpy()
+    whole = vectors.queries[[1, 5, 7]] @ vectors.candidates[[2, 3, 4, 9]].T
+    np.testing.assert_allclose(whole, scores, atol=1e-5)
+    by_cause = sum(
+        vectors.only(cause).queries[[1, 5, 7]]
+        @ vectors.only(cause).candidates[[2, 3, 4, 9]].T
+        for cause in vectors.causes
+    )
+    np.testing.assert_allclose(by_cause, scores, atol=1e-5)
+
+
+def test_it_learns_what_was_planted(
+    method: type[Method], dataset: CheckedDataset, tmp_path: Path
+) -> None:
+    validate = validator(dataset, monitor=OPTIONS.monitor)
+    run = train(
+        dataset,
+        method.registered_name,
+        small_options(method),
+        OPTIONS,
+        tmp_path / "run",
+        validate,
+        verbose=0,
+    )
+    history = json.loads((run.folder / "history.json").read_text())
+    assert history[-1]["click"] < 0.85 * history[0]["click"]
+    against = evaluation_set(dataset, "test", protocol("dice"))
+    popular = CausalVectors(
+        np.ones((dataset.num_users, 1, 1), np.float32),
+        against.popularity.astype(np.float32)[:, None],
+        {"popularity": slice(0, 1)},
+    )
+    learned = evaluate(run.vectors(), against, protocol("dice")).metrics["ndcg@20"]
+    baseline = evaluate(popular, against, protocol("dice")).metrics["ndcg@20"]
+    assert learned > 1.3 * baseline
+
+
+def test_two_models_of_a_seed_are_equal_and_of_two_seeds_are_not(
+    method: type[Method], dataset: CheckedDataset
+) -> None:
+    def after_steps(seed: int) -> Any:
+        options = dataclasses.replace(OPTIONS, seed=seed)
+        model = method(
+            small_options(method),
+            num_users=dataset.num_users,
+            num_items=dataset.num_items,
+            seed=seed,
+        )
+        compile_model(model, options)
+        batches = training_batches(dataset, model, options)
+        model.fit(batches.dataset(0, 1), steps_per_epoch=8, verbose=0)
+        return model.vectors().candidates
+
+    assert np.array_equal(after_steps(3), after_steps(3))
+    assert not np.array_equal(after_steps(3), after_steps(4))

@@ -1,0 +1,124 @@
+"""DICE's terms against the formulas of the paper, pair by pair in float64."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.losses.test_discrepancy import slow_distance_correlation
+from tfcausal import methods
+from tfcausal.errors import InputError
+from tfcausal.methods.base import TripletBatch
+from tfcausal.methods.dice import DICEOptions
+
+import tensorflow as tf  # isort: skip
+
+
+def bpr(positive: float, negative: float) -> float:
+    return -math.log(1 / (1 + math.exp(-(positive - negative))))
+
+
+def batch() -> TripletBatch:
+    generator = np.random.default_rng(0)
+    return TripletBatch(
+        users=tf.constant(generator.integers(1, 9, 6), tf.int32),
+        positives=tf.constant(generator.integers(1, 12, 6), tf.int32),
+        negatives=tf.constant(generator.integers(1, 12, (6, 3)), tf.int32),
+        case=tf.constant(generator.integers(0, 3, (6, 3)), tf.int8),
+        support=tf.constant(generator.integers(0, 4, (6, 3)), tf.int32),
+    )
+
+
+@pytest.mark.parametrize("discrepancy", ["dcor", "l1", "l2"])
+def test_terms_are_equations_5_to_9(discrepancy: str) -> None:
+    model = methods.get("dice")(
+        DICEOptions(embedding_dim=4, num_negatives=3, discrepancy=discrepancy),
+        num_users=10,
+        num_items=12,
+        seed=1,
+    )
+    users = model.users.table.numpy().astype(np.float64)
+    items = model.items.table.numpy().astype(np.float64)
+    given = batch()
+    sums = {"click": 0.0, "interest": 0.0, "conformity": 0.0}
+    pairs = 0
+    for row in range(6):
+        query = users[int(given.users[row])]
+        positive = items[int(given.positives[row])]
+        interest_p = query[:4] @ positive[:4]
+        conformity_p = query[4:] @ positive[4:]
+        for column in range(3):
+            if int(given.support[row, column]) == 0:
+                continue
+            pairs += 1
+            negative = items[int(given.negatives[row, column])]
+            interest_n = query[:4] @ negative[:4]
+            conformity_n = query[4:] @ negative[4:]
+            sums["click"] += bpr(interest_p + conformity_p, interest_n + conformity_n)
+            case = int(given.case[row, column])
+            if case == 2:
+                sums["interest"] += bpr(interest_p, interest_n)
+                sums["conformity"] += bpr(conformity_n, conformity_p)
+            elif case == 1:
+                sums["conformity"] += bpr(conformity_p, conformity_n)
+    terms = model.loss_terms(given)
+    for name, total in sums.items():
+        assert float(terms[name]) == pytest.approx(total / pairs, rel=1e-5)
+
+    distinct_users = users[np.unique(given.users.numpy())]
+    distinct_items = items[np.unique(given.items.numpy())]
+    slow = {
+        "dcor": lambda x: slow_distance_correlation(x[:, :4], x[:, 4:]),
+        "l1": lambda x: -np.abs(x[:, :4] - x[:, 4:]).mean(),
+        "l2": lambda x: -((x[:, :4] - x[:, 4:]) ** 2).mean(),
+    }[discrepancy]
+    expected = slow(distinct_users) + slow(distinct_items)
+    assert float(terms["discrepancy"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_total_is_equation_10_with_the_curriculum() -> None:
+    from tfcausal.training.callbacks import Curriculum
+
+    model = methods.get("dice")(
+        DICEOptions(embedding_dim=4, num_negatives=3, decay=0.5),
+        num_users=10,
+        num_items=12,
+    )
+    curriculum = Curriculum()
+    curriculum.set_model(model)
+    curriculum.on_epoch_begin(2)
+    given = batch()
+    terms = {name: float(term) for name, term in model.loss_terms(given).items()}
+    inputs = {name: getattr(given, name) for name in given.__dataclass_fields__}
+    expected = (
+        terms["click"]
+        + 0.1 * 0.25 * (terms["interest"] + terms["conformity"])
+        + 0.01 * terms["discrepancy"]
+    )
+    assert float(model.compute_loss(inputs)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_cap_on_rows_takes_the_first_distinct_ones() -> None:
+    model = methods.get("dice")(
+        DICEOptions(embedding_dim=4, num_negatives=3, discrepancy_rows=3),
+        num_users=10,
+        num_items=12,
+    )
+    given = batch()
+    total = 0.0
+    for tower, rows in ((model.users, given.users), (model.items, given.items)):
+        seen: list[int] = []
+        for row in rows.numpy().ravel().tolist():
+            if row not in seen:
+                seen.append(row)
+        values = tower.table.numpy().astype(np.float64)[seen[:3]]
+        total += slow_distance_correlation(values[:, :4], values[:, 4:])
+    found = float(model.loss_terms(given)["discrepancy"])
+    assert found == pytest.approx(total, rel=2e-3)
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="discrepancy"):
+        DICEOptions(discrepancy="hsic")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learning_rate"):
+        DICEOptions(learning_rate=0.0)
