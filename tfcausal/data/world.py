@@ -66,9 +66,8 @@ class Rows:
 class World:
     """A world in motion: `log` first, then `tests`.
 
-    Memory: 4 bytes a row of the log and test picks for the histories, 40 bytes a row
-    of one round, 100 bytes a user, and the blocks in work; at 50 million interactions
-    about 1 GiB in all.
+    Memory: 8 bytes for each pick of log or tests, 60 bytes for each of one round,
+    about 150 bytes a user, and the blocks in work.
     """
 
     def __init__(

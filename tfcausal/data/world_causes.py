@@ -4,6 +4,7 @@ Everything here is fixed before the first interaction: interests, contents, conf
 strengths, activity and base exposure. What happens then is `tfcausal.data.world`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,9 @@ MAX_USERS = 10_000_000
 MAX_ITEMS = 1_000_000
 MAX_LENGTH = 15.0
 """Largest interest vector for which inner products stay exact, see `_on_grid`."""
+_BLOCK_ROWS = 1 << 16
 ACTIVITY_RANGE = 4.0
-"""Users' activities lie between 1 / ACTIVITY_RANGE and ACTIVITY_RANGE, log-uniformly."""
+"""Users' activities are log-uniform between 1 / ACTIVITY_RANGE and ACTIVITY_RANGE."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class WorldOptions:
     interest_dim: int = 16
     taste_clusters: int = 24
     taste_noise: float = 0.7
-    interest_strength: float = 8.0
-    conformity_strength: float = 1.3
+    interest_strength: float = 9.0
+    conformity_strength: float = 1.6
     conformity_spread: float = 0.8
     base_exposure: float = 0.1
     base_tail: float = 0.7
@@ -108,10 +110,10 @@ class WorldOptions:
     def _most_picks(self) -> int:
         """What the most active user picks, for users with activities as expected."""
         mean_activity = (ACTIVITY_RANGE - 1 / ACTIVITY_RANGE) / (
-            2 * np.log(ACTIVITY_RANGE)
+            2 * math.log(ACTIVITY_RANGE)
         )
         share = ACTIVITY_RANGE / mean_activity / self.num_users
-        return int(np.ceil(self.interactions * share))
+        return math.ceil(self.interactions * share)
 
     @property
     def num_users(self) -> int:
@@ -125,7 +127,7 @@ class WorldOptions:
         """Number of items, given or derived."""
         if self.items is not None:
             return self.items
-        return max(MIN_ITEMS, round(2_000 * (self.interactions / 200_000) ** 0.5))
+        return max(MIN_ITEMS, round(2_000 * math.sqrt(self.interactions / 200_000)))
 
 
 @dataclass(frozen=True)
@@ -160,36 +162,44 @@ def draw_causes(options: WorldOptions) -> Causes:
 
 def row_words(seed: int, purpose: str, num_rows: int) -> mixing.UInt64s:
     """Returns [num_rows] uint64, a key for each user or item in one purpose."""
-    rows = np.arange(num_rows)
+    return _words(seed, purpose, np.arange(num_rows))
+
+
+def _words(seed: int, purpose: str, rows: Int64s) -> mixing.UInt64s:
     return mixing.keys(mixing.stream(seed, purpose), rows, np.zeros_like(rows))
 
 
 def _interests(options: WorldOptions) -> Float32s:
+    interests = np.empty((options.num_users, options.interest_dim), np.float32)
+    # In blocks, as the float64 numbers on the way are many times larger.
+    for start in range(0, options.num_users, _BLOCK_ROWS):
+        rows = np.arange(start, min(start + _BLOCK_ROWS, options.num_users))
+        interests[rows] = _interest_block(options, rows)
+    return interests
+
+
+def _interest_block(options: WorldOptions, rows: Int64s) -> Float32s:
     tastes = _tastes(options)
-    words = row_words(options.seed, "world user tastes", options.num_users)
+    words = _words(options.seed, "world user tastes", rows)
     first = tastes[_choices(words, 0, options.taste_clusters)]
     second = tastes[_choices(words, 1, options.taste_clusters)]
     share = mixing.uniforms(mixing.draws(words, np.asarray([2])))[:, None]
     blend = (1 - share / 2) * first + share / 2 * second
-    own = _directions(
-        options.seed, "world interests", options.num_users, options.interest_dim
-    )
+    own = _directions(options.seed, "world interests", rows, options.interest_dim)
     return _on_grid(blend + options.taste_noise * own, options.interest_strength)
 
 
 def _contents(options: WorldOptions) -> Float32s:
     words = row_words(options.seed, "world item tastes", options.num_items)
     taste = _tastes(options)[_choices(words, 0, options.taste_clusters)]
-    own = _directions(
-        options.seed, "world contents", options.num_items, options.interest_dim
-    )
+    rows = np.arange(options.num_items)
+    own = _directions(options.seed, "world contents", rows, options.interest_dim)
     return _on_grid(taste + options.taste_noise * own, 1.0)
 
 
 def _tastes(options: WorldOptions) -> Float64s:
-    return _directions(
-        options.seed, "world tastes", options.taste_clusters, options.interest_dim
-    )
+    rows = np.arange(options.taste_clusters)
+    return _directions(options.seed, "world tastes", rows, options.interest_dim)
 
 
 def _conformities(options: WorldOptions) -> Float64s:
@@ -220,14 +230,15 @@ def _choices(words: mixing.UInt64s, number: int, num_choices: int) -> Int64s:
     return (drawn * num_choices).astype(np.int64)
 
 
-def _directions(seed: int, purpose: str, num_rows: int, dim: int) -> Float64s:
-    return _unit_rows(_normals(row_words(seed, purpose, num_rows), dim))
+def _directions(seed: int, purpose: str, rows: Int64s, dim: int) -> Float64s:
+    return _unit_rows(_normals(_words(seed, purpose, rows), dim))
 
 
 def _unit_rows(vectors: Float64s) -> Float64s:
     # Not a matrix product, whose order of summing depends on the shape.
     lengths = np.sqrt(np.sum(vectors * vectors, axis=1, keepdims=True))
-    return vectors / np.maximum(lengths, 1e-9)
+    unit: Float64s = vectors / np.maximum(lengths, 1e-9)
+    return unit
 
 
 def _on_grid(vectors: Float64s, length: float) -> Float32s:
@@ -246,7 +257,8 @@ def _normals(words: mixing.UInt64s, dim: int) -> Float64s:
     numbers = np.arange(dim)[None, :]
     radius = mixing.uniforms(mixing.draws(words[:, None], 2 * numbers))
     angle = mixing.uniforms(mixing.draws(words[:, None], 2 * numbers + 1))
-    return np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
+    normals: Float64s = np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
+    return normals
 
 
 def _require_range(name: str, value: float, smallest: float, largest: float) -> None:

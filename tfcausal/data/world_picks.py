@@ -19,7 +19,7 @@ POLICY_SLATES = 4
 """After so many slates with nothing new on them, a user is shown uniform ones."""
 
 MAX_SCORE = 600.0
-"""Above this, interest + conformity is taken as this; exp stays finite."""
+"""interest + conformity is cut here, so that its exp is neither infinite nor 0."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,14 @@ class Histories:
         )
 
     def contain(self, users: Int64s, items: Int64s) -> Bools:
-        """Returns whether users have picked items; the arrays broadcast."""
+        """Returns whether users have picked items.
+
+        Args:
+            users: [n] or [n, 1] int64.
+            items: [n] or [n, k] int64, or what else broadcasts against `users`.
+        Returns:
+            bool of the broadcast shape.
+        """
         _, found = self._look_up(users, items)
         return found
 
@@ -142,11 +149,16 @@ class Histories:
         np.subtract.at(self.filled, users, 1)
 
     def _look_up(self, users: Int64s, items: Int64s) -> tuple[Int64s, Bools]:
-        """Returns each item's slot, or the free one where it would go; and which."""
+        """Finds items; one that is not there gets the free slot where it would go.
+
+        Returns:
+            Positions in `slots`, and whether the item is there, of the broadcast shape.
+        """
         hashed = (items.view(np.uint64) * np.uint64(mixing.GAMMA)) >> np.uint64(32)
         steps = ((hashed * self.sizes[users]) >> np.uint64(32)).view(np.int64)
         positions = (steps + self.starts[users]).ravel()
-        shape, wanted = steps.shape, items.astype(np.int32).ravel()
+        shape = steps.shape
+        wanted = np.broadcast_to(items, shape).astype(np.int32).ravel()
         there = self.slots.take(positions)
         (wandering,) = np.nonzero((there != wanted) & (there >= 0))
         owners = np.broadcast_to(users, shape).ravel()[wandering]
@@ -225,12 +237,12 @@ class Visits:
     def _weights(self, situation: Situation, users: Int64s, slates: Int64s) -> Float64s:
         """Returns [n, slate_size] float64, exp(interest + conformity)."""
         contents = self.causes.content.take(slates, axis=0)
-        interest = np.einsum("nsd,nd->ns", contents, self.causes.interest[users])
+        vectors = self.causes.interest[users][:, :, None]
+        interest = np.matmul(contents, vectors)[:, :, 0]
         scores = situation.appeal.take(slates)
         scores *= self.causes.conformity[users][:, None]
         scores += interest
-        # So that no strength of conformity overflows.
-        np.minimum(scores, MAX_SCORE, out=scores)
+        np.clip(scores, -MAX_SCORE, MAX_SCORE, out=scores)
         weights: Float64s = np.exp(scores, out=scores)
         return weights
 

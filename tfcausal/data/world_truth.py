@@ -10,6 +10,7 @@ conformity, as the log left it, is c_u * s_j, `conformity_strength` times `appea
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,9 @@ FOLDER = "truth"
 USERS_FILE = "users.parquet"
 ITEMS_FILE = "items.parquet"
 
-Ids = Sequence[str] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pa.Array
+Ids: TypeAlias = (
+    Sequence[str] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pa.Array
+)
 
 
 def user_ids(num_users: int) -> pa.Array:
@@ -75,7 +78,8 @@ class Truth:
         """
         vectors = self.user_interest[self.user_rows(users)]
         contents = self.content[self.item_rows(items)]
-        return np.einsum("nd,nd->n", vectors, contents).astype(np.float64)
+        products: Float32s = np.einsum("nd,nd->n", vectors, contents)
+        return products.astype(np.float64)
 
     def conformity(self, users: Ids, items: Ids) -> Float64s:
         """Returns the true conformity of each user to the item at the same position.

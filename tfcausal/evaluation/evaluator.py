@@ -1,5 +1,6 @@
 """Vectors and a test set in, metrics under a protocol out."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,6 +57,7 @@ class Evaluation:
         protocol_hash: Hash of all its switches.
         num_users: Users averaged over.
         metrics: Metric such as "recall@20" to its value.
+        weights: The weights of causes that were intervened on.
         causes: Cause to the metrics of its coordinates alone.
     """
 
@@ -63,6 +65,7 @@ class Evaluation:
     protocol_hash: str
     num_users: int
     metrics: Mapping[str, float]
+    weights: Mapping[str, float] = field(default_factory=dict)
     causes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,48 +79,55 @@ def evaluate(
     protocol: EvaluationProtocol,
     *,
     causes: bool = False,
+    weights: Mapping[str, float] | None = None,
     users: Int32s | None = None,
 ) -> Evaluation:
     """Ranks all items for each user and scores the lists.
 
-    Besides recall, hr and ndcg at each k of the protocol: coverage@k, the share of the
-    catalogue in any list; popularity@k, the mean popularity of what is shown; and
-    popularity_percentile@k, the same with the least popular item as 0 and the most
-    popular as 1.
+    Besides recall, hr and ndcg at each k of the protocol, over all lists: coverage@k,
+    the share of the catalogue in any list; popularity@k, the mean popularity of what is
+    shown; and popularity_percentile@k, the same with the least popular item as 0 and
+    the most popular as 1.
 
     Args:
         vectors: Of all users and items.
         against: The evaluated and the masked items.
         protocol: How lists are made and averaged.
         causes: Whether to add iou_itempop@k, the overlap with the most popular items,
-            and the metrics of each cause alone.
-        users: [n] int32 users to rank for; None for all that the protocol averages.
+            and the metrics of each cause alone (before any weight).
+        weights: Cause to its weight in the score, 1 where not named.
+        users: [n] int32 users to average over; None for those of the protocol.
     Raises:
-        InputError: If the protocol ranks only observed items, or no user is left.
+        InputError: If the protocol ranks only observed items, a cause is unknown, or no
+            user has a positive.
     """
     if protocol.candidates != "all":
         raise InputError(
             f"Protocol `{protocol.name}` ranks observed items only, which full ranking "
             "cannot do. Choose dice, dccl, causerec or cadvae."
         )
+    weights = dict(weights or {})
+    weighted = vectors.weighted(weights) if weights else vectors
     if users is None:
-        users = np.flatnonzero(against.positives.lengths[1:] > 0).astype(np.int32) + 1
-    if not len(users):
+        users = np.arange(1, len(against.positives.lengths), dtype=np.int32)
+    ranked = users[against.positives.lengths[users] > 0]
+    if not len(ranked):
         raise InputError(
             "An evaluation must have a user with a positive; found none. Check the "
             "evaluated part."
         )
-    total = len(against.positives.lengths) - 1
-    counted = total if protocol.users == "all" else len(users)
+    counted = len(users) if protocol.users == "all" else len(ranked)
+    by_popularity = _ItemPop(against, ranked, protocol) if causes else None
 
     def score(scored: CausalVectors) -> dict[str, float]:
-        return _score(scored, against, protocol, users, counted, with_overlap=causes)
+        return _score(scored, against, protocol, ranked, counted, by_popularity)
 
     return Evaluation(
         protocol=protocol.name,
         protocol_hash=protocol.hash,
         num_users=counted,
-        metrics=score(vectors),
+        metrics=score(weighted),
+        weights=weights,
         causes={cause: score(vectors.only(cause)) for cause in vectors.causes}
         if causes
         else {},
@@ -141,83 +151,96 @@ def weight_curve(
         protocol: How lists are made and averaged.
         cause: The cause whose weight varies; the others keep 1.
         weights: Its weights.
-        users: [n] int32 users to rank for; None for all that the protocol averages.
+        users: [n] int32 users to average over; None for those of the protocol.
     Returns:
         For each weight `weight` and the metrics of `evaluate`.
     """
     curve = []
     for weight in weights:
-        scored = vectors.weighted({cause: weight})
-        found = evaluate(scored, against, protocol, users=users)
+        found = evaluate(
+            vectors, against, protocol, weights={cause: weight}, users=users
+        )
         curve.append({"weight": float(weight), **found.metrics})
     return curve
+
+
+class _ItemPop:
+    """The most popular items of each user, kept to be compared with several scores."""
+
+    def __init__(
+        self, against: EvaluationSet, ranked: Int32s, protocol: EvaluationProtocol
+    ) -> None:
+        # Ranks are exact in float32 where large counts are not.
+        order = np.argsort(-against.popularity, kind="stable")
+        scores = np.empty((len(order), 1), np.float32)
+        scores[order, 0] = np.arange(len(order), 0, -1)
+        vectors = CausalVectors(
+            np.ones((len(against.positives.lengths), 1, 1), np.float32),
+            scores,
+            {"popularity": slice(0, 1)},
+        )
+        blocks = rank_all(vectors, ranked, against.masked, protocol.ks[-1])
+        self._items = np.concatenate([block.items for block in blocks])
+
+    def overlaps(
+        self, items: Int32s, first: int, ks: Sequence[int]
+    ) -> dict[str, float]:
+        """Returns the sum of overlaps at each k with the lists from row `first` on."""
+        own = self._items[first : first + len(items)]
+        return {
+            f"iou_itempop@{k}": float(overlap(items[:, :k], own[:, :k]).sum())
+            for k in ks
+        }
 
 
 def _score(
     vectors: CausalVectors,
     against: EvaluationSet,
     protocol: EvaluationProtocol,
-    users: Int32s,
+    ranked: Int32s,
     counted: int,
-    *,
-    with_overlap: bool,
+    by_popularity: _ItemPop | None,
 ) -> dict[str, float]:
-    depth = protocol.ks[-1]
-    num_items = len(against.popularity) - 1
-    shown = np.zeros((len(protocol.ks), len(against.popularity)), np.int64)
-    sums: dict[str, float] = {}
-    weight = 0.0
-    blocks = rank_all(vectors, users, against.masked, depth)
-    most_popular = (
-        rank_all(_by_popularity(against.popularity, vectors), users, against.masked, depth)
-        if with_overlap
-        else None
-    )
-    for block in blocks:
+    num_items = len(against.popularity)
+    shown = np.zeros((len(protocol.ks), num_items), np.int64)
+    sums: dict[str, float] = defaultdict(float)
+    overlaps: dict[str, float] = defaultdict(float)
+    by_row = protocol.average_over == "interactions"
+    first = 0
+    for block in rank_all(vectors, ranked, against.masked, protocol.ks[-1]):
         num_positives = against.positives.lengths[block.users]
-        hits = hit_matrix(block, against.positives)
-        by_row = protocol.average_over == "interactions"
         weights = num_positives if by_row else np.ones(len(block.users))
-        weight += float(weights.sum())
-        _add(sums, accuracy(hits, num_positives, protocol), weights)
+        hits = hit_matrix(block, against.positives)
+        for name, values in accuracy(hits, num_positives, protocol).items():
+            sums[name] += float(values @ weights)
         for place, k in enumerate(protocol.ks):
-            shown[place] += np.bincount(
-                block.items[:, :k].ravel(), minlength=len(against.popularity)
-            )
-        if most_popular is not None:
-            other = next(most_popular)
-            _add(
-                sums,
-                {f"iou_itempop@{k}": overlap(block, other, k) for k in protocol.ks},
-                np.ones(len(block.users)) * (weights.sum() / len(block.users)),
-            )
-    total = weight if protocol.average_over == "interactions" else float(counted)
+            shown[place] += np.bincount(block.items[:, :k].ravel(), minlength=num_items)
+        if by_popularity is not None:
+            shared = by_popularity.overlaps(block.items, first, protocol.ks)
+            for name, value in shared.items():
+                overlaps[name] += value
+        first += len(block.users)
+    total = int(against.positives.lengths[ranked].sum()) if by_row else counted
     metrics = {name: value / total for name, value in sums.items()}
+    metrics |= {name: value / len(ranked) for name, value in overlaps.items()}
     percentile = _percentiles(against.popularity)
     for place, k in enumerate(protocol.ks):
         times = shown[place, 1:]
-        lists = max(times.sum(), 1)
-        metrics[f"coverage@{k}"] = float((times > 0).sum() / num_items)
-        metrics[f"popularity@{k}"] = float(times @ against.popularity[1:] / lists)
-        metrics[f"popularity_percentile@{k}"] = float(times @ percentile / lists)
+        entries = max(times.sum(), 1)
+        metrics[f"coverage@{k}"] = float((times > 0).sum() / (num_items - 1))
+        metrics[f"popularity@{k}"] = float(times @ against.popularity[1:] / entries)
+        metrics[f"popularity_percentile@{k}"] = float(times @ percentile / entries)
     return metrics
 
 
-def _add(sums: dict[str, float], values: Mapping[str, Float64s], weights: Any) -> None:
-    for name, value in values.items():
-        sums[name] = sums.get(name, 0.0) + float(value @ weights)
-
-
-def _by_popularity(popularity: Int64s, vectors: CausalVectors) -> CausalVectors:
-    # As many queries as the model has, so that blocks have the same users.
-    queries = np.ones((*vectors.queries.shape[:2], 1), np.float32)
-    return CausalVectors(
-        queries, popularity.astype(np.float32)[:, None], {"popularity": slice(0, 1)}
-    )
-
-
 def _percentiles(popularity: Int64s) -> Float64s:
-    """Returns the share of items that are less popular, [num_items - 1] in [0, 1)."""
-    ascending = np.sort(popularity[1:])
-    return np.searchsorted(ascending, popularity[1:], "left") / len(ascending)
+    """Returns each item's popularity as a share of the way from least to most popular.
 
+    Returns:
+        [num_items - 1] float64 in [0, 1]: the share of other items that are less
+        popular, equally popular ones counting half.
+    """
+    ascending = np.sort(popularity[1:])
+    less = np.searchsorted(ascending, popularity[1:], "left")
+    not_more = np.searchsorted(ascending, popularity[1:], "right") - 1
+    return (less + not_more) / (2 * max(len(ascending) - 1, 1))

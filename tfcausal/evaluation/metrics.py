@@ -6,7 +6,7 @@ import numpy.typing as npt
 from tfcausal.evaluation.ranking import ItemLists, RankedBlock
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.protocol import EvaluationProtocol
-from tfcausal.stats.negatives import Int64s
+from tfcausal.stats.negatives import Int32s, Int64s
 
 Float64s = npt.NDArray[np.float64]
 
@@ -21,7 +21,8 @@ def hit_matrix(block: RankedBlock, positives: ItemLists) -> npt.NDArray[np.bool_
         return np.zeros(wanted.shape, bool)
     found = np.searchsorted(known, wanted)
     hits: npt.NDArray[np.bool_] = known[np.minimum(found, len(known) - 1)] == wanted
-    return hits & (block.items != UNKNOWN_INDEX)
+    hits &= block.items != UNKNOWN_INDEX
+    return hits
 
 
 def accuracy(
@@ -59,15 +60,20 @@ def accuracy(
     return values
 
 
-def overlap(block: RankedBlock, other: RankedBlock, k: int) -> Float64s:
-    """Returns the intersection over union of two lists' first k items, [n] float64.
+def overlap(first: Int32s, second: Int32s) -> Float64s:
+    """Returns the intersection over union of each pair of lists, [n] float64.
 
     Reference: Zheng et al. (DICE), WWW 2021, section 4.3.1: IOU with ItemPop.
+
+    Args:
+        first: [n, k] int32 lists, each item once; 0 fills up and does not count.
+        second: [n, k] int32 lists of the same form.
     """
-    first = np.sort(block.items[:, :k], axis=1).astype(np.int64)
-    second = np.sort(other.items[:, :k], axis=1).astype(np.int64)
     rows = np.arange(len(first))[:, None] << 32
-    shared = np.isin(first | rows, second | rows) & (first != UNKNOWN_INDEX)
-    both = shared.sum(axis=1)
-    either = (first != UNKNOWN_INDEX).sum(1) + (second != UNKNOWN_INDEX).sum(1) - both
-    return both / np.maximum(either, 1)
+    # Within a row an item stands once, so one sort brings equal ones side by side.
+    both = np.sort(np.concatenate([first | rows, second | rows], axis=1), axis=1)
+    equal = (both[:, 1:] == both[:, :-1]) & (both[:, 1:] != rows)
+    shared = equal.sum(axis=1)
+    sizes = (first != UNKNOWN_INDEX).sum(axis=1) + (second != UNKNOWN_INDEX).sum(axis=1)
+    ratios: Float64s = shared / np.maximum(sizes - shared, 1)
+    return ratios

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfcausal.data.interactions import Interactions
@@ -14,7 +16,10 @@ from tfcausal.stats.negatives import Int32s, Int64s
 
 BLOCK_SCORES = 40_000_000
 """Scores of a block, about: 160 MB."""
-_TILE = 64
+TILE = 64
+"""Items of a tile; see `best_k`."""
+LARGEST_SCORE = float(np.finfo(np.float32).max) / 2
+"""Bound on scores: within it no product or partial sum leaves float32."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ class ItemLists:
         lengths = self.offsets[users + 1] - self.offsets[users]
         owners = np.repeat(np.arange(len(users)), lengths)
         shift = np.cumsum(lengths) - lengths
-        places = np.arange(len(owners)) + np.repeat(self.offsets[users] - shift, lengths)
+        places = np.arange(len(owners)) + np.repeat(
+            self.offsets[users] - shift, lengths
+        )
         return owners, self.items[places]
 
 
@@ -90,75 +97,108 @@ def rank_all(
         masked: Items to leave out, a list for each user.
         k: Length of the lists.
     Raises:
-        InputError: If a score is not a number.
+        InputError: If scores could leave float32.
     Cost:
         One matrix product and two passes over its result; 160 MB for a block's scores.
     """
-    num_items = len(vectors.candidates)
-    padding = -num_items % _TILE
-    candidates = tf.constant(np.pad(vectors.candidates, ((0, padding), (0, 0))))
-    # The unknown item, and the padding that makes whole tiles.
-    never = tf.constant(
-        np.r_[UNKNOWN_INDEX, np.arange(num_items, num_items + padding)], tf.int64
-    )
-    size = max(BLOCK_SCORES // (num_items * vectors.queries.shape[1]), 1)
-    depth = min(k, num_items + padding)
+    require_finite_scores(vectors)
+    padded, never = tiled(vectors.candidates)
+    candidates, never = tf.constant(padded), tf.constant(never)
+    size = max(BLOCK_SCORES // (len(padded) * vectors.queries.shape[1]), 1)
+    depth = min(k, len(padded))
     for first in range(0, len(users), size):
         block = users[first : first + size]
         rows, items = masked.of(block)
-        places = np.stack([rows, items.astype(np.int64)], axis=1)
         scores, best = _rank_block(
             tf.constant(vectors.queries[block]),
             candidates,
             never,
-            tf.constant(places),
+            tf.constant(np.stack([rows, items.astype(np.int64)], axis=1)),
             tf.constant(depth),
         )
-        values, indices = scores.numpy(), best.numpy()
-        if np.isnan(values).any() or np.isposinf(values).any():
-            row = int(np.argwhere(np.isnan(values) | np.isposinf(values))[0, 0])
-            raise InputError(
-                f"Scores must be finite; those of user {block[row]} are not. Train "
-                "again with a smaller learning_rate, or lower the weights of causes."
-            )
-        if depth < k:
-            short = ((0, 0), (0, k - depth))
-            values = np.pad(values, short, constant_values=-np.inf)
-            indices = np.pad(indices, short)
+        short = ((0, 0), (0, k - depth))
+        values = np.pad(scores.numpy(), short, constant_values=-np.inf)
+        indices = np.pad(best.numpy(), short)
         indices[np.isneginf(values)] = UNKNOWN_INDEX
         yield RankedBlock(block, indices, values)
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[misc]
-def _rank_block(
+def require_finite_scores(vectors: CausalVectors) -> None:
+    """Raises InputError if a score could leave float32, by Cauchy and Schwarz."""
+    bound = longest(vectors.queries) * longest(vectors.candidates)
+    if bound > LARGEST_SCORE:
+        raise InputError(
+            f"Scores must stay below {LARGEST_SCORE:.1e}; the vectors' norms allow "
+            f"{bound:.1e}. Train again with a smaller learning_rate, or lower the "
+            "weights of causes."
+        )
+
+
+def longest(vectors: npt.NDArray[Any]) -> float:
+    """Returns the largest Euclidean norm along the last axis, 0 without vectors."""
+    squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64)
+    return float(np.sqrt(squares.max(initial=0.0)))
+
+
+def tiled(candidates: Float32s) -> tuple[Float32s, Int64s]:
+    """Pads candidates to whole tiles.
+
+    Args:
+        candidates: [num_items, dim] float32.
+    Returns:
+        [n * TILE, dim] float32, and [m] int64 rows that must never be shown: the
+        unknown item and the padding.
+    """
+    num_items = len(candidates)
+    padding = -num_items % TILE
+    never = np.r_[UNKNOWN_INDEX, num_items : num_items + padding]
+    return np.pad(candidates, ((0, padding), (0, 0))), never.astype(np.int64)
+
+
+def best_k(
     queries: tf.Tensor,
     candidates: tf.Tensor,
     never: tf.Tensor,
     masked: tf.Tensor,
     k: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores a block and returns its best, [n, k] float32 and int32.
+    """Returns the best candidates of each query, equal scores in the order of rows.
 
     The k tiles with the largest maxima hold the k best scores, and a pass for maxima is
     several times as fast as a search for the k best in whole rows.
+
+    Args:
+        queries: [batch, num_queries, dim] float32.
+        candidates: [rows, dim] float32, whole tiles.
+        never: [m] int64 rows that nobody is shown.
+        masked: [n, 2] int64 pairs of a position in the batch and a row left out there.
+        k: [] int32, at least 1 and at most rows.
+    Returns:
+        [batch, k] float32 scores, -inf for what is masked, and [batch, k] int32 rows.
     """
     num_users, num_queries = tf.shape(queries)[0], tf.shape(queries)[1]
-    flat = tf.reshape(queries, [-1, tf.shape(queries)[2]])
+    flat = tf.reshape(queries, [num_users * num_queries, tf.shape(queries)[2]])
     scores = tf.matmul(flat, candidates, transpose_b=True)
+    num_rows = tf.shape(candidates)[0]
     if queries.shape[1] != 1:
-        scores = tf.reduce_max(tf.reshape(scores, [num_users, num_queries, -1]), axis=1)
-    rows = tf.repeat(tf.range(num_users, dtype=tf.int64), tf.size(never))
+        by_query = tf.reshape(scores, [num_users, num_queries, num_rows])
+        scores = tf.reduce_max(by_query, axis=1)
+    rows = tf.repeat(tf.range(tf.cast(num_users, tf.int64)), tf.size(never))
     everywhere = tf.stack([rows, tf.tile(never, [num_users])], axis=1)
     places = tf.concat([everywhere, masked], axis=0)
     scores = tf.tensor_scatter_nd_update(
         scores, places, tf.fill([tf.shape(places)[0]], -np.inf)
     )
-    tiles = tf.reshape(scores, [num_users, -1, _TILE])
-    num_tiles = tf.minimum(k, tf.shape(tiles)[1])
+    tiles = tf.reshape(scores, [num_users, num_rows // TILE, TILE])
+    num_tiles = tf.minimum(k, num_rows // TILE)
     maxima = tf.reduce_max(tiles, axis=2)
     # Ascending, so that equal scores keep the order of their items.
     chosen = tf.sort(tf.math.top_k(maxima, num_tiles).indices, axis=1)
-    near = tf.reshape(tf.gather(tiles, chosen, batch_dims=1), [num_users, -1])
-    values, places_near = tf.math.top_k(near, tf.minimum(k, tf.shape(near)[1]))
-    tile = tf.gather(chosen, places_near // _TILE, batch_dims=1)
-    return values, tile * _TILE + places_near % _TILE
+    near = tf.gather(tiles, chosen, batch_dims=1)
+    near = tf.reshape(near, [num_users, num_tiles * TILE])
+    values, places_near = tf.math.top_k(near, k)
+    tile = tf.gather(chosen, places_near // TILE, batch_dims=1)
+    return values, tile * TILE + places_near % TILE
+
+
+_rank_block = tf.function(best_k, reduce_retracing=True)

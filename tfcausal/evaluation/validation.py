@@ -4,26 +4,38 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
+from tfcausal.data.interactions import (
+    CheckedDataset,
+    Interactions,
+    read_part,
+    read_popularity,
+)
 from tfcausal.errors import unknown_name
 from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
-from tfcausal.schema.dataset import TRAINING_PARTS, VALIDATION
+from tfcausal.schema.dataset import VALIDATION
 from tfcausal.schema.protocol import EvaluationProtocol, protocol
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats import mixing
 
 
 def evaluation_set(
-    dataset: CheckedDataset, part: str, chosen: EvaluationProtocol
+    dataset: CheckedDataset, evaluated: str | Interactions, chosen: EvaluationProtocol
 ) -> EvaluationSet:
-    """Reads a part of the split and what the protocol masks.
+    """Sets a part of the split, or other rows, against what the protocol masks.
 
+    Args:
+        dataset: The data set.
+        evaluated: Name of the part, or rows in the data set's indices.
+        chosen: The protocol.
     Raises:
-        InputError: If the part does not exist.
+        InputError: If the part does not exist, or popularity is missing or of another
+            split.
     """
     masked = dataset.parts(chosen.mask)
     return EvaluationSet.from_interactions(
-        read_part(dataset.folder, [part]),
+        read_part(dataset.folder, [evaluated])
+        if isinstance(evaluated, str)
+        else evaluated,
         read_part(dataset.folder, masked) if masked else None,
         read_popularity(dataset),
         dataset.num_users,

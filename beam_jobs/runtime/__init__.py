@@ -1,0 +1,1 @@
+"""What every job shares: its command line, its folders, its report."""

@@ -1,0 +1,96 @@
+"""What a job's command does around its run: exit codes, one-line errors, tables."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.runtime.flags import JobFlags, parse_flags
+from tfcausal.errors import InputError
+from tfcausal.schema.manifest import Manifest
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as a command.
+
+    Attributes:
+        name: Its module, such as "split".
+        summary: What it does, for --help.
+        flags: Its flags.
+        run: The Python call, from options and Beam's options to a manifest.
+    """
+
+    name: str
+    summary: str
+    flags: type[JobFlags]
+    run: Callable[[Any, PipelineOptions | None], Manifest]
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command.
+
+        Args:
+            argv: Arguments without the program's name; None for the process's own.
+        Returns:
+            0 if all is well, 2 after a user's error told in one line on stderr.
+        """
+        try:
+            options, pipeline_options, as_json = parse_flags(
+                self.flags,
+                sys.argv[1:] if argv is None else argv,
+                name=self.name,
+                summary=self.summary,
+            )
+            with _progress(self.name):
+                manifest = self.run(options, pipeline_options)
+        except (InputError, OSError) as error:
+            print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        _print_result(manifest, as_json=as_json)
+        return EXIT_OK
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[None]:
+    """Shows on a terminal's stderr that work is under way, and how long it took."""
+    # Here and below rich stays out of Beam's workers, which import this module's room.
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    begin = time.monotonic()
+    with console.status(f"{name}: at work ..."):
+        yield
+    console.print(f"{name}: {time.monotonic() - begin:.1f} s")
+
+
+def _print_result(manifest: Manifest, *, as_json: bool) -> None:
+    if as_json:
+        result = {
+            "kind": manifest.kind,
+            "fingerprint": manifest.fingerprint,
+            "counts": dict(manifest.counts),
+            "details": dict(manifest.details),
+            "options": dict(manifest.options),
+        }
+        print(json.dumps(result, indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{manifest.kind} {manifest.fingerprint[:12]}")
+    table.add_column("count of")
+    table.add_column("number", justify="right")
+    for name, value in manifest.counts.items():
+        table.add_row(name, f"{value:,}")
+    Console().print(table)

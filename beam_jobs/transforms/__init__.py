@@ -1,0 +1,1 @@
+"""The transforms of the jobs, importable by name on every worker."""

@@ -1,0 +1,141 @@
+"""Drawing an epoch's triplets for one shard of users, and writing them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_jobs.runtime.report import Report, counted_report
+from tfcausal.schema import columns
+from tfcausal.schema.dataset import DatasetFolder, shard_name
+from tfcausal.stats import mixing, negatives, order
+from tfcausal.stats.crc32c import crc32c
+from tfcausal.stats.examples import encode_examples
+from tfcausal.stats.triplet_blocks import TripletBlock, tfrecord_frame
+
+_NAMESPACE = "triplets"
+BLOCKS = "blocks"
+EXAMPLES = "examples"
+
+
+@dataclass(frozen=True)
+class TripletPlan:
+    """What a worker needs to know.
+
+    Attributes:
+        dataset: The data set.
+        parts: The parts whose rows are positives, in this order.
+        popularity: File of item popularity.
+        folder: The folder that is being written; the epochs' folders exist.
+        seed: Seed of order and draws.
+        sampling: Who is a negative.
+        record_format: BLOCKS or EXAMPLES.
+        block_rows: Rows drawn at once, and in a record of BLOCKS.
+    """
+
+    dataset: DatasetFolder
+    parts: tuple[str, ...]
+    popularity: Path
+    folder: Path
+    seed: int
+    sampling: negatives.NegativeSampling
+    record_format: str
+    block_rows: int
+
+
+@dataclass(frozen=True)
+class _Rows:
+    users: negatives.Int32s
+    items: negatives.Int32s
+    occurrences: negatives.Int32s | None
+
+
+class DrawShard(beam.DoFn):  # type: ignore[misc]
+    """From (epoch, shard) to a TFRecord file of that shard's triplets."""
+
+    def __init__(self, plan: TripletPlan) -> None:
+        """Keeps the plan."""
+        self._plan = plan
+
+    def setup(self) -> None:
+        """Reads item popularity, once on a worker."""
+        table = pq.read_table(self._plan.popularity, columns=[columns.POPULARITY])
+        popularity = table[columns.POPULARITY].to_numpy()
+        self._catalogue = negatives.Catalogue.from_popularity(popularity)
+
+    def process(self, unit: tuple[int, int]) -> Iterator[Report]:
+        """Draws, writes and reports."""
+        plan = self._plan
+        epoch, shard = unit
+        rows = _read_rows(plan, shard)
+        path = plan.folder / epoch_folder(epoch) / shard_name(shard, "tfrecord")
+        num_rows, without = 0, 0
+        with path.open("wb") as stream:
+            for block in self._blocks(rows, epoch):
+                for record in _records(block, plan.record_format):
+                    stream.write(tfrecord_frame(record, crc32c))
+                num_rows += len(block.users)
+                without += int((block.support == 0).any(axis=1).sum())
+        yield counted_report(
+            _NAMESPACE, {"rows": num_rows, "rows_short_of_negatives": without}
+        )
+
+    def _blocks(self, rows: _Rows, epoch: int) -> Iterator[TripletBlock]:
+        plan, catalogue = self._plan, self._catalogue
+        pools = plan.sampling.pools(catalogue.popularity, epoch)
+        # A user lies in one shard whole, so the shard knows all that its users met.
+        positives = negatives.Positives.from_rows(rows.users, rows.items, catalogue)
+        start = mixing.stream(plan.seed, negatives.PURPOSE, epoch)
+        visited = order.shard_order(
+            plan.seed, epoch, rows.users, rows.items, rows.occurrences
+        )
+        for begin in range(0, len(visited), plan.block_rows):
+            chosen = visited[begin : begin + plan.block_rows]
+            users, items = rows.users[chosen], rows.items[chosen]
+            met = None if rows.occurrences is None else rows.occurrences[chosen]
+            drawn = negatives.draw_negatives(
+                pools,
+                catalogue,
+                positives,
+                users,
+                items,
+                mixing.keys(start, users, items, met),
+                plan.sampling.num_negatives,
+            )
+            yield TripletBlock.from_draw(users, items, drawn)
+
+
+def epoch_folder(epoch: int) -> str:
+    """Returns the folder name of an epoch, such as epoch-0003."""
+    return f"epoch-{epoch:04d}"
+
+
+def _read_rows(plan: TripletPlan, shard: int) -> _Rows:
+    tables = []
+    for part in plan.parts:
+        path = plan.dataset.part(part) / shard_name(shard)
+        wanted = {columns.USER, columns.ITEM, columns.OCCURRENCE}
+        names = [name for name in pq.read_schema(path).names if name in wanted]
+        tables.append(pq.read_table(path, columns=names))
+    table = pa.concat_tables(tables)
+    return _Rows(
+        table[columns.USER].to_numpy(),
+        table[columns.ITEM].to_numpy(),
+        (
+            table[columns.OCCURRENCE].to_numpy()
+            if columns.OCCURRENCE in table.column_names
+            else None
+        ),
+    )
+
+
+def _records(block: TripletBlock, record_format: str) -> Iterator[bytes]:
+    if record_format == BLOCKS:
+        yield block.to_bytes()
+        return
+    for row in np.ascontiguousarray(encode_examples(block)):
+        yield row.tobytes()

@@ -1,0 +1,149 @@
+"""`tfcausal evaluate`: metrics of a run on a part of the split or an outside set."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tfcausal.cli.weights import parse_weights, weight_option
+from tfcausal.schema.protocol import protocol, protocol_names
+
+if TYPE_CHECKING:
+    from tfcausal.evaluation.evaluator import Evaluation
+
+
+@click.command("evaluate")
+@click.option(
+    "--run", required=True, type=click.Path(path_type=Path), help="A finished run."
+)
+@click.option(
+    "--protocol",
+    "protocol_name",
+    default="dice",
+    show_default=True,
+    help=f"How lists are made and averaged: {', '.join(protocol_names())}.",
+)
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    type=click.Choice(["test", "validation"]),
+    help="The part of the data set's split.",
+)
+@click.option(
+    "--interactions",
+    type=click.Path(path_type=Path),
+    help="An outside test set instead of --split: Parquet with user_id and item_id.",
+)
+@click.option(
+    "--dataset",
+    "dataset_folder",
+    type=click.Path(path_type=Path),
+    help="The data set, where it has moved since the training.",
+)
+@weight_option
+@click.option("--causes", is_flag=True, help="Add each cause alone, and IOU.")
+@click.option(
+    "--users",
+    type=click.Choice(["with_positives", "all"]),
+    help="Whom to average over.  [default: as the protocol has it]",
+)
+@click.option(
+    "--k",
+    "ks",
+    type=int,
+    multiple=True,
+    help="A cut-off; may be given again.  [default: as the protocol has them]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    run: Path,
+    protocol_name: str,
+    split: str,
+    interactions: Path | None,
+    dataset_folder: Path | None,
+    weights: tuple[str, ...],
+    causes: bool,
+    users: Any,
+    ks: tuple[int, ...],
+    as_json: bool,
+) -> None:
+    """Rank the whole catalogue for each user and score the lists.
+
+    The items a protocol masks, the history, are never in a list. The result is printed
+    and added to metrics.json in the run's folder.
+    """
+    from tfcausal.data.interactions import index_interactions, open_dataset
+    from tfcausal.evaluation.evaluator import evaluate
+    from tfcausal.evaluation.validation import evaluation_set
+    from tfcausal.schema.manifest import require_input
+    from tfcausal.training.run import load_run
+
+    chosen = protocol(protocol_name)
+    if users:
+        chosen = replace(chosen, users=users)
+    if ks:
+        chosen = replace(chosen, ks=ks)
+    parsed = parse_weights(weights)
+    finished = load_run(run)
+    dataset = open_dataset(dataset_folder or finished.dataset)
+    require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
+    evaluated = index_interactions(interactions, dataset) if interactions else split
+    found = evaluate(
+        finished.vectors(),
+        evaluation_set(dataset, evaluated, chosen),
+        chosen,
+        causes=causes,
+        weights=parsed,
+    )
+    on = str(interactions) if interactions else split
+    _add_to_metrics(run, _label(on, found), found)
+    if as_json:
+        result = {"run": str(run), "evaluated": on, **found.to_json()}
+        click.echo(json.dumps(result, sort_keys=True))
+    else:
+        _print(on, found)
+
+
+def _label(on: str, found: "Evaluation") -> str:
+    weights = [f"{cause}={weight:g}" for cause, weight in found.weights.items()]
+    return " ".join([on, f"{found.protocol}:{found.protocol_hash}", *weights])
+
+
+def _add_to_metrics(run: Path, label: str, found: "Evaluation") -> None:
+    from tfcausal.training.callbacks import write_json
+
+    path = run / "metrics.json"
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        # Two evaluations at a time must not lose each other's result.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content.setdefault("evaluations", {})[label] = found.to_json()
+        write_json(path, content)
+    finally:
+        os.close(folder)
+
+
+def _print(on: str, found: "Evaluation") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{on}, protocol {found.protocol}, {found.num_users:,} users")
+    table.add_column("metric")
+    columns: dict[str, Mapping[str, float]] = {
+        " ".join(["score", *(f"{c}={w:g}" for c, w in found.weights.items())]): (
+            found.metrics
+        ),
+        **{f"{cause} alone": metrics for cause, metrics in found.causes.items()},
+    }
+    for name in columns:
+        table.add_column(name, justify="right")
+    for metric in found.metrics:
+        table.add_row(metric, *(f"{values[metric]:.4f}" for values in columns.values()))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Signatures, export, verification, indexes, and a client of exported models."""

@@ -1,0 +1,207 @@
+"""A finished run becomes a SavedModel that a server without this library can load."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import tensorflow as tf
+
+from tfcausal.data.interactions import (
+    CheckedDataset,
+    open_dataset,
+    read_part,
+    read_popularity,
+    read_vocabulary,
+)
+from tfcausal.errors import InputError
+from tfcausal.evaluation.ranking import ItemLists
+from tfcausal.schema.columns import UNKNOWN_INDEX
+from tfcausal.schema.dataset import TRAINING_PARTS
+from tfcausal.schema.folders import staged_folder
+from tfcausal.schema.manifest import (
+    Manifest,
+    checksums,
+    library_versions,
+    require_input,
+    write_manifest,
+)
+from tfcausal.schema.vectors import CausalVectors
+from tfcausal.serving.live_answers import LiveAnswers
+from tfcausal.serving.signatures import DEFAULT_K, ServingModel
+from tfcausal.serving.warmup import write_warmup
+from tfcausal.training.run import Run
+
+_CHECK = Path(__file__).with_name("check_saved_model.py")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def export(run: Run, name: str, root: Path, *, k: int = DEFAULT_K) -> Path:
+    """Writes `root`/NAME/VERSION, the next version, and checks it in a fresh process.
+
+    The folder appears only after a process that knows nothing of this library has
+    loaded it and every signature has answered as the run's vectors do.
+
+    Args:
+        run: A finished run; its data set must be as it was in training.
+        name: The model's name.
+        root: Folder of all exported models.
+        k: Length of the lists of `serving_default`.
+    Returns:
+        The version's folder.
+    Raises:
+        InputError: If the name, the run or its data set does not fit.
+        RuntimeError: If the exported model does not answer as it must.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"`name` must be letters, digits, `_`, `-` and `.`; got {name}. It becomes "
+            "the name of a folder and of the served model."
+        )
+    if k < 1:
+        raise InputError(f"`k` must be at least 1; got {k}.")
+    dataset = open_dataset(run.dataset)
+    require_input(run.manifest, "splits", dataset.splits.fingerprint, run.folder)
+    vectors = run.vectors()
+    ids = {
+        "users": _checked_ids(dataset.folder.users, len(vectors.queries)),
+        "items": _checked_ids(dataset.folder.items, len(vectors.candidates)),
+    }
+    seen = ItemLists.from_interactions(
+        read_part(dataset.folder, dataset.parts(TRAINING_PARTS)), dataset.num_users
+    )
+    target = root / name / str(next_version(root / name))
+    with staged_folder(target) as partial:
+        _write(partial, name, vectors, ids, seen, read_popularity(dataset), k)
+        write_manifest(partial, _manifest(partial, run, dataset, vectors, k))
+    return target
+
+
+def versions(folder: Path) -> list[int]:
+    """Returns the versions of a model, ascending: its folders named by an integer."""
+    names = [path.name for path in folder.glob("*") if path.is_dir()]
+    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]*", name))
+
+
+def next_version(folder: Path) -> int:
+    """Returns the number after the last version of a model, 1 for the first."""
+    return max(versions(folder), default=0) + 1
+
+
+def verify(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
+    """Compares a SavedModel with live answers in a process without this library.
+
+    Args:
+        folder: The SavedModel's folder.
+        cases: Requests and answers as `LiveAnswers.cases` gives them.
+    Raises:
+        RuntimeError: If it does not load there, or an answer differs.
+    """
+    # On the CPU: this process may hold all memory of an accelerator.
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "cases.json")
+        path.write_text(json.dumps(cases), encoding="utf-8")
+        checked = subprocess.run(
+            [sys.executable, "-I", str(_CHECK), str(folder), str(path)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+    if checked.returncode:
+        reason = (checked.stdout.strip() or checked.stderr).strip()[-2000:]
+        raise RuntimeError(
+            f"The exported model must answer as the run's vectors do; it does not, and "
+            f"was not kept: {reason}"
+        )
+
+
+def _write(
+    folder: Path,
+    name: str,
+    vectors: CausalVectors,
+    ids: Mapping[str, pa.Array],
+    seen: ItemLists,
+    popularity: Any,
+    k: int,
+) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {kind: Path(scratch, f"{kind}.txt") for kind in ids}
+        for kind, path in files.items():
+            known = ids[kind].slice(UNKNOWN_INDEX + 1).to_pylist()
+            path.write_text("".join(f"{one}\n" for one in known), encoding="utf-8")
+        model = ServingModel(
+            vectors,
+            users=files["users"],
+            items=files["items"],
+            seen=seen,
+            popularity=popularity,
+            k=k,
+        )
+        signatures = model.signatures()
+        tf.saved_model.save(model, str(folder), signatures=signatures)
+    live = LiveAnswers(
+        vectors,
+        users=ids["users"].to_pylist(),
+        items=ids["items"].to_pylist(),
+        seen=seen,
+        popularity=popularity,
+    )
+    cases = live.cases(k)
+    write_warmup(folder, name, signatures, cases)
+    verify(folder, cases)
+
+
+def _manifest(
+    folder: Path, run: Run, dataset: CheckedDataset, vectors: CausalVectors, k: int
+) -> Manifest:
+    return Manifest(
+        kind="export",
+        options={"k": k, "method": run.method},
+        counts={
+            "users": len(vectors.queries),
+            "items": len(vectors.candidates),
+            "queries": vectors.queries.shape[1],
+        },
+        inputs={
+            "run": run.manifest.fingerprint,
+            "splits": dataset.splits.fingerprint,
+        },
+        files=checksums(folder),
+        details={
+            "causes": {
+                cause: [part.start, part.stop] for cause, part in vectors.causes.items()
+            }
+        },
+        versions=library_versions("tensorflow", "numpy"),
+    )
+
+
+def _checked_ids(path: Path, count: int) -> pa.Array:
+    """Reads a vocabulary whose ids can be the lines of a file."""
+    ids = read_vocabulary(path)
+    if len(ids) != count:
+        raise InputError(
+            f"`{path}` must have a row for each of {count} vectors; got {len(ids)}. "
+            "Train again."
+        )
+    known = ids.slice(UNKNOWN_INDEX + 1)
+    if not len(known):
+        raise InputError(f"`{path}` must name at least one; got none.")
+    if len(known.unique()) != len(known):
+        raise InputError(f"`{path}` must name each once; an id is there twice.")
+    texts = known.to_pylist()
+    wrong = next((one for one in texts if not one or "\n" in one or "\r" in one), None)
+    if wrong is not None:
+        raise InputError(
+            f"`{path}` must hold ids of one line each; got {wrong!r}. Name it otherwise "
+            "and ingest again."
+        )
+    return ids

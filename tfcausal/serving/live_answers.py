@@ -1,0 +1,208 @@
+"""What an exported model must answer, computed from the vectors without it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfcausal.evaluation.ranking import ItemLists, rank_all
+from tfcausal.schema.columns import UNKNOWN_INDEX
+from tfcausal.schema.vectors import CausalVectors, Float32s
+from tfcausal.stats.negatives import Int32s, Int64s
+
+_MORE_PLACES = 50
+"""Places beyond k, so that nearly equal scores may change places."""
+
+
+class LiveAnswers:
+    """Answers requests by numpy and `rank_all`."""
+
+    def __init__(
+        self,
+        vectors: CausalVectors,
+        *,
+        users: Sequence[str],
+        items: Sequence[str],
+        seen: ItemLists,
+        popularity: Int64s,
+    ) -> None:
+        """Keeps what the answers come from.
+
+        Args:
+            vectors: Of all users and items.
+            users: User ids by index, the unknown one at 0.
+            items: Item ids by index, likewise.
+            seen: Items of each user.
+            popularity: [num_items] int64.
+        """
+        self._vectors = vectors
+        self._users = users
+        self._items = items
+        self._item_index = {item: index for index, item in enumerate(items)}
+        self._seen = seen
+        self._popularity = popularity
+
+    def cases(self, k: int, *, num_users: int = 8) -> list[dict[str, Any]]:
+        """Returns requests to every signature with their answers.
+
+        Args:
+            k: Length of the lists of `serving_default`.
+            num_users: So many users at most, evenly over the vocabulary; one unknown
+                user comes on top.
+        Returns:
+            Cases as `check_saved_model` reads them.
+        """
+        users = _evenly(len(self._users), num_users)
+        asked = [self._users[user] for user in users.tolist()] + [self._no_user()]
+        indices = np.append(users, UNKNOWN_INDEX).astype(np.int32)
+        ones = dict.fromkeys(self._vectors.causes, np.ones(len(asked)))
+        nobody: list[list[str]] = [[] for _ in asked]
+        usual = self._lists(indices, ones, k, nobody, exclude_seen=True)
+        cases = [
+            {
+                "signature": "serving_default",
+                "inputs": {"user_id": asked},
+                "expected": {name: usual[name] for name in ("item_id", "score")},
+            }
+        ]
+        best = [[row[0], "", "\N{REPLACEMENT CHARACTER}"] for row in usual["item_id"]]
+        requests = [(ones, best, True, k)]
+        for cause in self._vectors.causes:
+            varied = np.linspace(0, 2, len(asked))
+            requests.append((ones | {cause: varied}, best, False, k + 1))
+        for weights, excluded, exclude_seen, length in requests:
+            cases.append(
+                {
+                    "signature": "recommend",
+                    "inputs": {
+                        "user_id": asked,
+                        "k": length,
+                        "exclude_item_id": excluded,
+                        "exclude_seen": exclude_seen,
+                        **{
+                            f"{cause}_weight": weight.tolist()
+                            for cause, weight in weights.items()
+                        },
+                    },
+                    "expected": self._lists(
+                        indices, weights, length, excluded, exclude_seen=exclude_seen
+                    ),
+                }
+            )
+        return [*cases, *self._of_pairs(asked, indices)]
+
+    def _of_pairs(self, asked: list[str], users: Int32s) -> list[dict[str, Any]]:
+        items = np.resize(_evenly(len(self._items), len(asked)), len(asked))
+        names = [self._items[item] for item in items.tolist()]
+        known = users != UNKNOWN_INDEX
+        queries = self._vectors.queries[users]
+        terms, scores = self._terms(queries, items[:, None])
+        scores[~known, 0] = self._popularity[items[~known]]
+        return [
+            {
+                "signature": "explain",
+                "inputs": {"user_id": asked, "item_id": names},
+                "expected": {
+                    "score": scores[:, 0].tolist(),
+                    "known_user": known.tolist(),
+                    **{
+                        name: (term[:, 0] * known).tolist()
+                        for name, term in terms.items()
+                    },
+                },
+            },
+            {
+                "signature": "user_embedding",
+                "inputs": {"user_id": asked},
+                "expected": {
+                    "embedding": queries.tolist(),
+                    "known_user": known.tolist(),
+                },
+            },
+            {
+                "signature": "item_embedding",
+                "inputs": {"item_id": names},
+                "expected": {"embedding": self._vectors.candidates[items].tolist()},
+            },
+        ]
+
+    def _lists(
+        self,
+        users: Int32s,
+        weights: Mapping[str, Any],
+        k: int,
+        excluded: Sequence[Sequence[str]],
+        *,
+        exclude_seen: bool,
+    ) -> dict[str, Any]:
+        """Returns what `recommend` must, with lists of at most k + 50 places."""
+        vectors, num_items = self._vectors, len(self._items) - 1
+        scale = np.ones((len(users), 1, vectors.dim), np.float32)
+        for cause, weight in weights.items():
+            scale[:, :, vectors.causes[cause]] = weight[:, None, None]
+        queries = vectors.queries[users] * scale
+        masked = []
+        for user, names in zip(users, excluded, strict=True):
+            found = [self._item_index.get(name, UNKNOWN_INDEX) for name in names]
+            if exclude_seen:
+                found += self._seen.of(np.asarray([user]))[1].tolist()
+            masked.append(np.unique([UNKNOWN_INDEX, *found]).astype(np.int32))
+        lists = ItemLists(
+            np.cumsum([0, *map(len, masked)]), np.concatenate(masked, dtype=np.int32)
+        )
+        rows = np.arange(len(users), dtype=np.int32)
+        depth = min(k + _MORE_PLACES, num_items)
+        scored = CausalVectors(queries, vectors.candidates, vectors.causes)
+        blocks = list(rank_all(scored, rows, lists, depth))
+        items = np.concatenate([block.items for block in blocks])
+        scores = np.concatenate([block.scores for block in blocks])
+        terms, _ = self._terms(queries, items)
+        for row in np.flatnonzero(users == UNKNOWN_INDEX):
+            popularity = self._popularity.astype(np.float64)
+            popularity[masked[row]] = -np.inf
+            items[row] = np.argsort(-popularity, kind="stable")[:depth]
+            scores[row] = popularity[items[row]]
+            items[row, np.isneginf(scores[row])] = UNKNOWN_INDEX
+            for term in terms.values():
+                term[row] = 0
+        listed = items != UNKNOWN_INDEX
+        length = min(k, num_items)
+        return {
+            "item_id": [[self._items[item] for item in row] for row in items.tolist()],
+            "score": np.where(listed, scores, 0.0).tolist(),
+            **{name: (term * listed).tolist() for name, term in terms.items()},
+            "count": listed[:, :length].sum(axis=1).tolist(),
+            "known_user": (users != UNKNOWN_INDEX).tolist(),
+        }
+
+    def _terms(self, queries: Float32s, items: Any) -> tuple[dict[str, Any], Any]:
+        """Returns each cause's terms of the winning queries and the scores, [n, k]."""
+        candidates = self._vectors.candidates[items].astype(np.float64)
+        terms = {
+            f"score_{cause}": np.einsum(
+                "nqd,nkd->nkq", queries[:, :, part], candidates[:, :, part]
+            )
+            for cause, part in self._vectors.causes.items()
+        }
+        totals = np.sum(list(terms.values()), axis=0)
+        winner = totals.argmax(axis=2)[:, :, None]
+
+        def of_winner(values: Any) -> Any:
+            return np.take_along_axis(values, winner, axis=2)[:, :, 0]
+
+        return {name: of_winner(term) for name, term in terms.items()}, of_winner(
+            totals
+        )
+
+    def _no_user(self) -> str:
+        name = "nobody"
+        known = set(self._users)
+        while name in known:
+            name += "?"
+        return name
+
+
+def _evenly(size: int, count: int) -> Int32s:
+    """Returns at most `count` indices from 1 to size - 1, evenly apart."""
+    places = np.linspace(1, size - 1, min(count, size - 1))
+    return np.unique(places.astype(np.int32))

@@ -1,0 +1,318 @@
+"""The signatures of an exported model, in stock TensorFlow ops.
+
+serving_default(user_id)                   -> item_id, score
+recommend(user_id, k, CAUSE_weight, ..., exclude_item_id, exclude_seen)
+                      -> item_id, score, score_CAUSE, ..., count, known_user
+explain(user_id, item_id)                  -> score, score_CAUSE, ..., known_user
+user_embedding(user_id)                    -> embedding, known_user
+item_embedding(item_id)                    -> embedding
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfcausal.evaluation.ranking import ItemLists
+from tfcausal.schema.columns import UNKNOWN_INDEX
+from tfcausal.schema.vectors import CausalVectors
+from tfcausal.stats.negatives import Int64s
+
+DEFAULT_K = 10
+_WHOLE_LINE = tf.lookup.TextFileIndex.WHOLE_LINE
+_LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class ServingModel(tf.Module):  # type: ignore[misc]
+    """Ranks the whole catalogue for users named by strings.
+
+    A score is the inner product that `CausalVectors` promises. One more coordinate
+    holds the popularity of an item: unknown users have a 1 there and 0 elsewhere, so
+    that the same product gives them the most popular items.
+
+    Attributes:
+        seen_offsets: [num_users + 1] int64; user u has seen the items
+            seen_items[seen_offsets[u] : seen_offsets[u + 1]].
+        seen_items: [n] int32.
+    Cost:
+        A request of B users holds one [B * num_queries, num_items] matrix of scores.
+    """
+
+    def __init__(
+        self,
+        vectors: CausalVectors,
+        *,
+        users: Path,
+        items: Path,
+        seen: ItemLists,
+        popularity: Int64s,
+        k: int = DEFAULT_K,
+    ) -> None:
+        """Makes the model's variables and tables.
+
+        Args:
+            vectors: Of all users and items.
+            users: File of user ids, a line each, from index 1: the unknown user has
+                no line.
+            items: File of item ids, likewise.
+            seen: Items of each user that `exclude_seen` leaves out.
+            popularity: [num_items] int64, what an unknown user is answered by.
+            k: Length of the lists of `serving_default`.
+        """
+        super().__init__(name="tfcausal")
+        self.k = k
+        self._causes = dict(vectors.causes)
+        self._dim = vectors.dim
+        self._num_items, self._num_queries = (
+            len(vectors.candidates),
+            vectors.queries.shape[1],
+        )
+        self.user_lines = _line_numbers(users)
+        self.item_lines = _line_numbers(items)
+        self.item_ids = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(items), tf.int64, _LINE_NUMBER, tf.string, _WHOLE_LINE
+            ),
+            "",
+        )
+        candidates = np.concatenate(
+            [vectors.candidates, popularity.astype(np.float32)[:, None]], axis=1
+        )
+        self.queries = _constant(vectors.queries, "queries")
+        self.candidates = _constant(candidates, "candidates")
+        self.largest = _constant(np.abs(candidates).max(axis=0), "largest")
+        self.seen_offsets = _constant(seen.offsets, "seen_offsets")
+        self.seen_items = _constant(seen.items, "seen_items")
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the concrete functions for `tf.saved_model.save`, by name."""
+        ids = tf.TensorSpec([None], tf.string)
+        weights = {
+            f"{cause}_weight": tf.TensorSpec([None], tf.float32)
+            for cause in self._causes
+        }
+
+        def concrete(function: Any, **inputs: tf.TensorSpec) -> Any:
+            named = {
+                name: tf.TensorSpec(spec.shape, spec.dtype, name)
+                for name, spec in inputs.items()
+            }
+            return tf.function(function).get_concrete_function(**named)
+
+        return {
+            "serving_default": concrete(self._top_k, user_id=ids),
+            "recommend": concrete(
+                self._recommend,
+                user_id=ids,
+                k=tf.TensorSpec([], tf.int32),
+                exclude_item_id=tf.TensorSpec([None, None], tf.string),
+                exclude_seen=tf.TensorSpec([], tf.bool),
+                **weights,
+            ),
+            "explain": concrete(self._explain, user_id=ids, item_id=ids),
+            "user_embedding": concrete(self._user_embedding, user_id=ids),
+            "item_embedding": concrete(self._item_embedding, item_id=ids),
+        }
+
+    def _top_k(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        users = self._users(user_id)
+        nobody = tf.zeros([tf.shape(user_id)[0], 0], tf.int64)
+        queries = self._queries(users, tf.ones([1, self._dim]))
+        scores, items, listed = self._rank(
+            queries, users, tf.constant(self.k), nobody, tf.constant(True)
+        )
+        return {
+            "item_id": self._item_ids(items),
+            "score": tf.where(listed, scores, 0.0),
+        }
+
+    def _recommend(
+        self,
+        user_id: tf.Tensor,
+        k: tf.Tensor,
+        exclude_item_id: tf.Tensor,
+        exclude_seen: tf.Tensor,
+        **weights: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        tf.debugging.Assert(k >= 1, ["`k` must be at least 1; got", k])
+        inputs = _of_equal_rows(
+            user_id=user_id, exclude_item_id=exclude_item_id, **weights
+        )
+        parts = []
+        for cause, part in self._causes.items():
+            weight = inputs[f"{cause}_weight"]
+            tf.debugging.Assert(
+                tf.reduce_all(tf.math.is_finite(weight)),
+                [f"`{cause}_weight` must be finite; got", weight],
+            )
+            parts.append(tf.repeat(weight[:, None], part.stop - part.start, axis=1))
+        users = self._users(inputs["user_id"])
+        queries = self._queries(users, tf.concat(parts, axis=1))
+        excluded = self._items(inputs["exclude_item_id"])
+        scores, items, listed = self._rank(queries, users, k, excluded, exclude_seen)
+        terms, _ = self._terms(queries, items)
+        return {
+            "item_id": self._item_ids(items),
+            "score": tf.where(listed, scores, 0.0),
+            **{name: tf.where(listed, term, 0.0) for name, term in terms.items()},
+            "count": tf.reduce_sum(tf.cast(listed, tf.int32), axis=1),
+            "known_user": users != UNKNOWN_INDEX,
+        }
+
+    def _explain(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = _of_equal_rows(user_id=user_id, item_id=item_id)
+        users = self._users(inputs["user_id"])
+        items = self._known_items(inputs["item_id"])
+        queries = self._queries(users, tf.ones([1, self._dim]))
+        terms, score = self._terms(queries, items[:, None])
+        return {
+            "score": score[:, 0],
+            **{name: term[:, 0] for name, term in terms.items()},
+            "known_user": users != UNKNOWN_INDEX,
+        }
+
+    def _user_embedding(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        users = self._users(user_id)
+        return {
+            "embedding": tf.gather(self.queries, users),
+            "known_user": users != UNKNOWN_INDEX,
+        }
+
+    def _item_embedding(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        items = self._known_items(item_id)
+        return {"embedding": tf.gather(self.candidates, items)[:, : self._dim]}
+
+    # Line 0 is index 1, and an unknown id gives line -1: index 0.
+    def _users(self, user_id: tf.Tensor) -> tf.Tensor:
+        return self.user_lines.lookup(user_id) + 1
+
+    def _items(self, item_id: tf.Tensor) -> tf.Tensor:
+        return self.item_lines.lookup(item_id) + 1
+
+    def _item_ids(self, items: tf.Tensor) -> tf.Tensor:
+        return self.item_ids.lookup(items - 1)
+
+    def _known_items(self, item_id: tf.Tensor) -> tf.Tensor:
+        items = self._items(item_id)
+        known = items != UNKNOWN_INDEX
+        tf.debugging.Assert(
+            tf.reduce_all(known),
+            ["`item_id` must be in the catalogue; unknown:"]
+            + [tf.boolean_mask(item_id, ~known)],
+            summarize=10,
+        )
+        return items
+
+    def _queries(self, users: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """Returns [B, num_queries, dim + 1] float32, the causes scaled by [B, dim]."""
+        known = (users != UNKNOWN_INDEX)[:, None, None]
+        scaled = tf.gather(self.queries, users) * scale[:, None, :]
+        by_popularity = tf.zeros_like(scaled[:, :, :1]) + tf.where(known, 0.0, 1.0)
+        queries = tf.concat([tf.where(known, scaled, 0.0), by_popularity], axis=2)
+        # With finite scores only the masked ones are -inf, whatever the scale.
+        bound = tf.reduce_sum(
+            tf.abs(tf.cast(queries, tf.float64)) * tf.cast(self.largest, tf.float64), 2
+        )
+        tf.debugging.Assert(
+            tf.reduce_all(bound < _LARGEST),
+            ["Scores must stay finite; lower the weights. They may reach", bound],
+        )
+        return queries
+
+    def _rank(
+        self,
+        queries: tf.Tensor,
+        users: tf.Tensor,
+        k: tf.Tensor,
+        excluded: tf.Tensor,
+        exclude_seen: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns scores, items and whether a place is filled, each [B, at most k]."""
+        flat = tf.reshape(queries, [-1, self._dim + 1])
+        scores = tf.matmul(flat, self.candidates, transpose_b=True)
+        if self._num_queries != 1:
+            scores = tf.reduce_max(
+                tf.reshape(scores, [-1, self._num_queries, self._num_items]), axis=1
+            )
+        starts = tf.gather(self.seen_offsets, users)
+        ends = tf.where(exclude_seen, tf.gather(self.seen_offsets, users + 1), starts)
+        seen = tf.ragged.range(starts, ends)
+        rows = tf.range(tf.size(users, tf.int64))
+        # Index 0 stands for the unknown item and for padding: it is masked anyway.
+        excluded = tf.pad(excluded, [[0, 0], [1, 0]], constant_values=UNKNOWN_INDEX)
+        columns = tf.concat(
+            [
+                tf.cast(tf.gather(self.seen_items, seen.flat_values), tf.int64),
+                tf.reshape(excluded, [-1]),
+            ],
+            axis=0,
+        )
+        owners = tf.concat(
+            [seen.value_rowids(), tf.repeat(rows, tf.shape(excluded)[1])], axis=0
+        )
+        masked = tf.tensor_scatter_nd_update(
+            scores,
+            tf.stack([owners, columns], axis=1),
+            tf.fill(tf.shape(columns), -np.inf),
+        )
+        values, items = tf.math.top_k(masked, tf.minimum(k, self._num_items - 1))
+        listed = values > -np.inf
+        return values, tf.where(listed, tf.cast(items, tf.int64), 0), listed
+
+    def _terms(
+        self, queries: tf.Tensor, items: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Returns each cause's term of the winning query, and the score, [B, k]."""
+        candidates = tf.gather(self.candidates, items)
+
+        def products(part: slice) -> tf.Tensor:
+            return tf.matmul(
+                candidates[:, :, part], queries[:, :, part], transpose_b=True
+            )
+
+        terms = {
+            f"score_{cause}": products(part) for cause, part in self._causes.items()
+        }
+        popularity = products(slice(self._dim, self._dim + 1))
+        totals = tf.add_n([*terms.values(), popularity])
+        winner = tf.argmax(totals, axis=2)
+
+        def of_winner(values: tf.Tensor) -> tf.Tensor:
+            return tf.gather(values, winner, batch_dims=2)
+
+        return {name: of_winner(term) for name, term in terms.items()}, of_winner(
+            totals
+        )
+
+
+def _of_equal_rows(user_id: tf.Tensor, **others: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the inputs once all are known to have a row for each user."""
+    num_users = tf.shape(user_id)[0]
+    checks = [
+        tf.debugging.Assert(
+            tf.equal(tf.shape(other)[0], num_users),
+            [f"`{name}` must have a row for each user;", num_users, "not"]
+            + [tf.shape(other)[0]],
+        )
+        for name, other in others.items()
+    ]
+    # Whatever comes after waits, or it would fail first and say less.
+    with tf.control_dependencies(checks):
+        return {
+            name: tf.identity(value)
+            for name, value in {"user_id": user_id, **others}.items()
+        }
+
+
+def _line_numbers(path: Path) -> tf.lookup.StaticHashTable:
+    initializer = tf.lookup.TextFileInitializer(
+        str(path), tf.string, _WHOLE_LINE, tf.int64, _LINE_NUMBER
+    )
+    return tf.lookup.StaticHashTable(initializer, -1)
+
+
+def _constant(values: Any, name: str) -> tf.Variable:
+    # A variable: a constant would sit in the graph, which ends at 2 GiB.
+    return tf.Variable(values, trainable=False, name=name)

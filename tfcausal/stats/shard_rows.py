@@ -1,0 +1,135 @@
+"""The rows of one shard of users, on their way from clean blocks to a Parquet file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfcausal.schema import columns
+from tfcausal.stats.cleaning import POSITION
+from tfcausal.stats.hashing import shards_of
+from tfcausal.stats.repeats import Repeats, resolve_repeats
+from tfcausal.stats.vocabulary import indices_in, is_among, sorted_dictionary
+
+_ID_COLUMNS = (columns.USER_ID, columns.ITEM_ID)
+
+
+def cut_by_user(rows: pa.Table, num_shards: int) -> dict[int, pa.Table]:
+    """Cuts clean rows into the shards of their users.
+
+    Args:
+        rows: Clean rows, user_id a dictionary column of one chunk.
+        num_shards: Number of shards.
+    Returns:
+        The rows of each shard that has some.
+    """
+    if not len(rows):
+        return {}
+    users = rows[columns.USER_ID].combine_chunks()
+    if isinstance(users, pa.ChunkedArray):
+        users = users.chunk(0)
+    shard = shards_of(users.dictionary, num_shards)[users.indices.to_numpy()]
+    order = np.argsort(shard, kind="stable")
+    present, firsts = np.unique(shard[order], return_index=True)
+    ends = np.append(firsts[1:], len(order))
+    return {
+        int(number): rows.take(pa.array(order[first:end]))
+        for number, first, end in zip(present, firsts, ends, strict=True)
+    }
+
+
+def join_blocks(blocks: Sequence[pa.Table], repeats: Repeats) -> pa.Table:
+    """Joins the blocks of a shard and settles repeated interactions.
+
+    Args:
+        blocks: At least one table of clean rows, in any order.
+        repeats: Which row of a (user, item) pair stays.
+    Returns:
+        The rows that stay, ordered by the user's id, timestamp and position, without
+        the position; user_id and item_id as dictionaries in ascending order; the
+        column occurrence where repeats are kept.
+    """
+    table = pa.concat_tables(blocks)
+    ids = {name: sorted_dictionary(table[name]) for name in _ID_COLUMNS}
+    codes = [array.indices.to_numpy() for array in ids.values()]
+    timestamps = (
+        table[columns.TIMESTAMP].to_numpy()
+        if columns.TIMESTAMP in table.column_names
+        else None
+    )
+    kept = resolve_repeats(*codes, timestamps, table[POSITION].to_numpy(), repeats)
+    rows = pa.array(kept.rows)
+    result: dict[str, Any] = {name: array.take(rows) for name, array in ids.items()}
+    for name in (columns.RATING, columns.TIMESTAMP):
+        if name in table.column_names:
+            result[name] = table[name].take(rows)
+    if kept.occurrences is not None:
+        result[columns.OCCURRENCE] = kept.occurrences
+    return pa.table(result)
+
+
+def drop_rare(
+    rows: pa.Table, items: pa.Table | None, min_user_count: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """Keeps the rows of wanted items, then those of users with enough of them left.
+
+    Args:
+        rows: From `join_blocks`.
+        items: Counts of the items to keep; None for all.
+        min_user_count: Rows that a user must have left.
+    Returns:
+        The rows that stay, and how many were dropped, by reason.
+    """
+    dropped = {"rare_item": 0}
+    if items is not None:
+        wanted = is_among(_ids(rows, columns.ITEM_ID), items)
+        dropped["rare_item"] = int((~wanted).sum())
+        rows = rows.filter(pa.array(wanted))
+    users = _ids(rows, columns.USER_ID).indices.to_numpy()
+    enough = np.bincount(users, minlength=1)[users] >= min_user_count
+    dropped["rare_user"] = int((~enough).sum())
+    return rows.filter(pa.array(enough)), dropped
+
+
+def index_rows(rows: pa.Table, users: pa.Array, items: pa.Array) -> pa.Table:
+    """Replaces ids by their indices.
+
+    Args:
+        rows: From `drop_rare`.
+        users: String array of user ids; row order is the index.
+        items: The same of items.
+    Returns:
+        Interactions of `columns.interactions_schema`, ordered by user index, then
+        timestamp and place in the input.
+    """
+    index = indices_in(_ids(rows, columns.USER_ID), users)
+    order = np.argsort(index, kind="stable")
+    found = {
+        columns.USER: index[order],
+        columns.ITEM: indices_in(_ids(rows, columns.ITEM_ID), items)[order],
+    }
+    optional = [name for name in rows.column_names if name not in _ID_COLUMNS]
+    schema = columns.interactions_schema(**{name: True for name in optional})
+    for name in optional:
+        found[name] = rows[name].take(pa.array(order))
+    return pa.table({name: found[name] for name in schema.names}, schema=schema)
+
+
+def ids_of(rows: pa.Table) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
+    """Returns the user and the item ids of rows from `join_blocks`."""
+    return _ids(rows, columns.USER_ID), _ids(rows, columns.ITEM_ID)
+
+
+def _ids(rows: pa.Table, name: str) -> pa.DictionaryArray:
+    return sorted_dictionary(rows[name])
+
+
+def at_least(rows: pa.Table, min_rating: float | None) -> pa.Table:
+    """Keeps the clean rows with a rating of `min_rating` or more; None keeps all."""
+    if min_rating is None:
+        return rows
+    # Compared as float64: 0.1 asked for must keep a rating of 0.1 stored in 32 bits.
+    least = np.float64(np.float32(min_rating))
+    return rows.filter(pc.greater_equal(rows[columns.RATING], least))
