@@ -50,7 +50,7 @@ def counted_report(namespace: str, counts: Mapping[str, int]) -> Report:
 
 
 def failed(error: InputError) -> Any:
-    """Returns an error in the input as output tagged REPORTS, for the driver to raise."""
+    """Returns an error as output tagged REPORTS, for the driver to raise."""
     return beam.pvalue.TaggedOutput(REPORTS, Report(failures=(str(error),)))
 
 

@@ -81,7 +81,7 @@ def open_input(pattern: str, form: str, asked: AskedColumns) -> RawInput:
     Returns:
         The input.
     Raises:
-        InputError: If there is no file, or a file misses a column or is of another form.
+        InputError: If there is no file, or one misses a column or is of another form.
     """
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)

@@ -1,4 +1,4 @@
-"""Delimited text and `user item item ...` lines, streamed through Arrow's CSV reader."""
+"""Delimited text and `user item item ...` lines, streamed by Arrow's CSV reader."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

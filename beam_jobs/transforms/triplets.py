@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +13,7 @@ from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, shard_name
 from tfcausal.stats import mixing, negatives, order
 from tfcausal.stats.crc32c import crc32c
-from tfcausal.stats.examples import encode_examples
+from tfcausal.stats.examples import encode_examples, frame_rows
 from tfcausal.stats.triplet_blocks import TripletBlock, tfrecord_frame
 
 _NAMESPACE = "triplets"
@@ -76,8 +75,7 @@ class DrawShard(beam.DoFn):  # type: ignore[misc]
         num_rows, without = 0, 0
         with path.open("wb") as stream:
             for block in self._blocks(rows, epoch):
-                for record in _records(block, plan.record_format):
-                    stream.write(tfrecord_frame(record, crc32c))
+                stream.write(_framed(block, plan.record_format))
                 num_rows += len(block.users)
                 without += int((block.support == 0).any(axis=1).sum())
         yield counted_report(
@@ -133,9 +131,7 @@ def _read_rows(plan: TripletPlan, shard: int) -> _Rows:
     )
 
 
-def _records(block: TripletBlock, record_format: str) -> Iterator[bytes]:
+def _framed(block: TripletBlock, record_format: str) -> bytes:
     if record_format == BLOCKS:
-        yield block.to_bytes()
-        return
-    for row in np.ascontiguousarray(encode_examples(block)):
-        yield row.tobytes()
+        return tfrecord_frame(block.to_bytes(), crc32c)
+    return frame_rows(encode_examples(block))

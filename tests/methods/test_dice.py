@@ -30,7 +30,7 @@ def batch() -> TripletBatch:
 
 
 @pytest.mark.parametrize("discrepancy", ["dcor", "l1", "l2"])
-def test_terms_are_equations_5_to_9(discrepancy: str) -> None:
+def test_terms_are_equations_6_to_8(discrepancy: str) -> None:
     model = methods.get("dice")(
         DICEOptions(embedding_dim=4, num_negatives=3, discrepancy=discrepancy),
         num_users=10,

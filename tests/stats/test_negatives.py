@@ -42,7 +42,9 @@ def allowed_pools(
     unmet = set(range(1, len(world.popularity))) - met
     popularity = world.popularity
     decay = sampling.margin_decay**epoch
-    up = {j for j in unmet if popularity[j] > popularity[item] + sampling.margin * decay}
+    up = {
+        j for j in unmet if popularity[j] > popularity[item] + sampling.margin * decay
+    }
     below = (
         popularity[item] / 2
         if sampling.down_margin is None

@@ -39,7 +39,7 @@ def masked_bpr(
 ) -> Any:
     """Returns BPR over masked pairs, divided by the number of all counted pairs.
 
-    DICE's cause-specific losses (Zheng et al., WWW 2021, Eq. 5 and 6) are sums over the
+    DICE's cause-specific losses (Zheng et al., WWW 2021, Eq. 6 and 7) are sums over the
     pairs of one case. As in the authors' code, the sum is divided by the number of all
     pairs, so that the term weighs as much as the case is frequent.
 

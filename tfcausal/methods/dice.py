@@ -1,7 +1,7 @@
 """DICE: interest and conformity in separate coordinates, learned from their own pairs.
 
 Reference: Zheng, Gao, Li, He, Li, Jin, Disentangling User Interest and Conformity for
-Recommendation with Causal Embedding, WWW 2021: score Eq. 3, conformity Eq. 5 and 6,
+Recommendation with Causal Embedding, WWW 2021: score Eq. 3, conformity Eq. 6,
 interest Eq. 7, click Eq. 8, total Eq. 10, sampling and curriculum section 3.3.
 Deviations: Eq. 6's "-BPR" on the pairs O_2 would be unbounded below as a loss; as in
 the authors' code its two scores change places. As there, every term is a mean over all

@@ -1,13 +1,13 @@
 """Where everything lies in a data set's folder.
 
-    DATASET/manifest.json                     kind "dataset"
-    DATASET/interactions/part-00000.parquet   every row of a user in one shard
-    DATASET/users.parquet, items.parquet      vocabularies, row 0 the unknown one
-    DATASET/rejected/part-00000.parquet       rows that could not be read, and why
-    DATASET/splits/manifest.json              kind "splits"
-    DATASET/splits/PART/part-00000.parquet    same shards, same users in each
-    DATASET/features/popularity/              kind "popularity": popularity.parquet
-    DATASET/triplets/epoch-0000/              kind "triplets": part-00000.tfrecord
+DATASET/manifest.json                     kind "dataset"
+DATASET/interactions/part-00000.parquet   every row of a user in one shard
+DATASET/users.parquet, items.parquet      vocabularies, row 0 the unknown one
+DATASET/rejected/part-00000.parquet       rows that could not be read, and why
+DATASET/splits/manifest.json              kind "splits"
+DATASET/splits/PART/part-00000.parquet    same shards, same users in each
+DATASET/features/popularity/              kind "popularity": popularity.parquet
+DATASET/triplets/epoch-0000/              kind "triplets": part-00000.tfrecord
 """
 
 from dataclasses import dataclass

@@ -122,7 +122,9 @@ def read_manifest(folder: Path, *, kind: str) -> Manifest:
     return Manifest(**fields)
 
 
-def require_input(manifest: Manifest, name: str, fingerprint: str, folder: Path) -> None:
+def require_input(
+    manifest: Manifest, name: str, fingerprint: str, folder: Path
+) -> None:
     """Raises unless `manifest` was computed from the input with that fingerprint.
 
     Args:

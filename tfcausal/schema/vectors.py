@@ -44,8 +44,7 @@ class CausalVectors:
             or self.queries.shape[2] != self.candidates.shape[1]
         ):
             raise InputError(
-                "Vectors must be [users, queries, dim] and [items, dim]; got "
-                f"{shapes}."
+                f"Vectors must be [users, queries, dim] and [items, dim]; got {shapes}."
             )
         for name in ("queries", "candidates"):
             values = getattr(self, name)
@@ -80,7 +79,7 @@ class CausalVectors:
         Args:
             weights: Cause to finite weight; causes that are not named keep weight 1.
         Raises:
-            InputError: If a cause is unknown or a weight is not finite.
+            InputError: If a cause is unknown, or a weight is not finite or too large.
         """
         scale = np.ones(self.dim, np.float32)
         for cause, weight in weights.items():
@@ -91,7 +90,14 @@ class CausalVectors:
                     f"The weight of `{cause}` must be finite; got {weight}."
                 )
             scale[self.causes[cause]] = weight
-        return CausalVectors(self.queries * scale, self.candidates, self.causes)
+        with np.errstate(over="ignore"):
+            queries = self.queries * scale
+        if not np.isfinite(queries.sum(dtype=np.float64)):
+            raise InputError(
+                f"Weights must keep the vectors in float32; got {dict(weights)}. Lower "
+                "them."
+            )
+        return CausalVectors(queries, self.candidates, self.causes)
 
     def only(self, cause: str) -> "CausalVectors":
         """Returns the vectors of one cause alone.

@@ -32,10 +32,6 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     holds the popularity of an item: unknown users have a 1 there and 0 elsewhere, so
     that the same product gives them the most popular items.
 
-    Attributes:
-        seen_offsets: [num_users + 1] int64; user u has seen the items
-            seen_items[seen_offsets[u] : seen_offsets[u + 1]].
-        seen_items: [n] int32.
     Cost:
         A request of B users holds one [B * num_queries, num_items] matrix of scores.
     """
@@ -115,6 +111,16 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             "user_embedding": concrete(self._user_embedding, user_id=ids),
             "item_embedding": concrete(self._item_embedding, item_id=ids),
         }
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])  # type: ignore[misc]
+    def seen_item_ids(self, user_id: tf.Tensor) -> tf.Tensor:
+        """Returns the [n] string items that a user has seen.
+
+        No signature: for clients in the process that search elsewhere.
+        """
+        user = self._users(user_id)
+        start, end = self.seen_offsets[user], self.seen_offsets[user + 1]
+        return self._item_ids(tf.cast(self.seen_items[start:end], tf.int64))
 
     def _top_k(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         users = self._users(user_id)

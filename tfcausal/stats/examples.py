@@ -9,11 +9,15 @@ blocks (`tfcausal.stats.triplet_blocks`).
     support              int64 [k], the draw's probability was 1 / support
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from tfcausal.stats.crc32c import crc32c_rows
 from tfcausal.stats.triplet_blocks import TripletBlock
 
+_MASK_DELTA = np.uint32(0xA282EAD8)
 _VARINT_BYTES = 5
 """Enough for 31 bits; longer than needed, yet valid, so that rows have one length."""
 
@@ -26,7 +30,7 @@ def encode_examples(block: TripletBlock) -> npt.NDArray[np.uint8]:
     Returns:
         [n, num_bytes] uint8, a serialized tf.train.Example in each row.
     """
-    columns = {
+    columns: dict[str, npt.NDArray[Any]] = {
         "case": block.case,
         "negative": block.negatives,
         "positive": block.positives[:, None],
@@ -37,7 +41,30 @@ def encode_examples(block: TripletBlock) -> npt.NDArray[np.uint8]:
     return _field(np.concatenate(entries, axis=1))
 
 
-def _entry(name: str, values: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+def frame_rows(records: npt.NDArray[np.uint8]) -> bytes:
+    """Returns records of one length as they stand in a TFRecord file.
+
+    Args:
+        records: [n, num_bytes] uint8.
+    """
+    num_rows, size = records.shape
+    length = np.frombuffer(np.asarray([size], "<u8").tobytes(), np.uint8)
+    parts = [
+        np.broadcast_to(length, (num_rows, len(length))),
+        np.broadcast_to(_masked(crc32c_rows(length[None, :])), (num_rows, 4)),
+        records,
+        _masked(crc32c_rows(records)),
+    ]
+    return np.concatenate(parts, axis=1).tobytes()
+
+
+def _masked(crc: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    """Returns [n, 4] the bytes of TFRecord's masked checksums."""
+    rotated = (crc >> np.uint32(15)) | (crc << np.uint32(17))
+    return (rotated + _MASK_DELTA).astype("<u4").view(np.uint8).reshape(len(crc), 4)
+
+
+def _entry(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Encodes Features.feature[name] = Feature(int64_list=Int64List(value=row))."""
     packed = _field(_varints(values))
     feature = _field(packed, number=3)
@@ -59,7 +86,7 @@ def _field(content: npt.NDArray[np.uint8], number: int = 1) -> npt.NDArray[np.ui
     return np.concatenate([tag, content], axis=1)
 
 
-def _varints(values: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+def _varints(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Encodes [n, k] integers in [0, 2^31) as [n, k * _VARINT_BYTES] bytes."""
     shifts = np.arange(_VARINT_BYTES, dtype=np.int64) * 7
     digits = (values.astype(np.int64)[:, :, None] >> shifts) & 0x7F

@@ -59,7 +59,7 @@ def popularity_table(observed: Int64s, intervened: Int64s | None) -> pa.Table:
 
     Args:
         observed: [num_items] counts in the biased training part.
-        intervened: [num_items] counts in the intervened training part; None without one.
+        intervened: [num_items] counts in the intervened training part, if there is one.
     Returns:
         A table of `columns.popularity_schema`.
     Raises:

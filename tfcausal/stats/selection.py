@@ -2,8 +2,8 @@
 
 A radix selection: the leading 16 bits of all keys are counted, then the next 16 bits of
 those keys that share a rank's leading ones; the few keys that are left are compared
-themselves. Counts add up, so blocks may be counted anywhere; no one ever holds all keys.
-Rows of equal keys are told apart by their number, so a selection is always exact.
+themselves. Counts add up, so blocks may be counted anywhere, and no one ever holds all
+keys. Rows of equal keys are told apart by their number: a selection is always exact.
 """
 
 from collections.abc import Sequence
@@ -130,7 +130,8 @@ class Threshold:
             return np.zeros(len(found.keys), bool)
         key = np.uint64(self.key)
         tied = (found.keys == key) & (found.rows <= self.row)
-        return (found.keys < key) | tied
+        below: Bools = found.keys < key
+        return below | tied
 
 
 def thresholds(left: Sequence[Keys], targets: Targets) -> list[Threshold]:

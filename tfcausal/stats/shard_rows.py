@@ -53,13 +53,15 @@ def join_blocks(blocks: Sequence[pa.Table], repeats: Repeats) -> pa.Table:
     """
     table = pa.concat_tables(blocks)
     ids = {name: sorted_dictionary(table[name]) for name in _ID_COLUMNS}
-    codes = [array.indices.to_numpy() for array in ids.values()]
+    users, items = (array.indices.to_numpy() for array in ids.values())
     timestamps = (
         table[columns.TIMESTAMP].to_numpy()
         if columns.TIMESTAMP in table.column_names
         else None
     )
-    kept = resolve_repeats(*codes, timestamps, table[POSITION].to_numpy(), repeats)
+    kept = resolve_repeats(
+        users, items, timestamps, table[POSITION].to_numpy(), repeats
+    )
     rows = pa.array(kept.rows)
     result: dict[str, Any] = {name: array.take(rows) for name, array in ids.items()}
     for name in (columns.RATING, columns.TIMESTAMP):
@@ -111,7 +113,7 @@ def index_rows(rows: pa.Table, users: pa.Array, items: pa.Array) -> pa.Table:
         columns.ITEM: indices_in(_ids(rows, columns.ITEM_ID), items)[order],
     }
     optional = [name for name in rows.column_names if name not in _ID_COLUMNS]
-    schema = columns.interactions_schema(**{name: True for name in optional})
+    schema = columns.interactions_schema(**dict.fromkeys(optional, True))
     for name in optional:
         found[name] = rows[name].take(pa.array(order))
     return pa.table({name: found[name] for name in schema.names}, schema=schema)

@@ -24,7 +24,7 @@ from tfcausal.schema.manifest import (
     library_versions,
     write_manifest,
 )
-from tfcausal.stats.negatives import Catalogue, NegativeSampling, Positives
+from tfcausal.stats.negatives import Catalogue, Positives
 from tfcausal.training.callbacks import (
     Checkpoints,
     Curriculum,
@@ -54,7 +54,12 @@ def training_batches(
     popularity = read_popularity(dataset)
     if options.triplets == "shards":
         shards = TripletShards(dataset, num_epochs=options.epochs)
-        promised = {"seed": options.seed, **_law(sampling)}
+        promised = {
+            "seed": options.seed,
+            "record_format": "blocks",
+            "negatives": sampling.law,
+            **asdict(sampling),
+        }
         found = shards.manifest.options
         for name, value in promised.items():
             if found.get(name) != value:
@@ -87,10 +92,6 @@ def training_batches(
         seed=options.seed,
         batch_size=options.batch_size,
     )
-
-
-def _law(sampling: NegativeSampling) -> dict[str, Any]:
-    return {"negatives": sampling.law, **asdict(sampling)}
 
 
 def compile_model(model: Method, options: TrainingOptions) -> None:
