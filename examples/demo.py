@@ -33,7 +33,9 @@ SHOWN_USERS = 3
 
 def run(*command: str, quiet: bool = False) -> str:
     """Runs one command and returns what it printed; the demo ends where it fails."""
-    shown = shlex.join(["python" if part == sys.executable else part for part in command])
+    shown = shlex.join(
+        ["python" if part == sys.executable else part for part in command]
+    )
     CONSOLE.print(f"[bold]$ {shown}[/bold]", highlight=False, soft_wrap=True)
     start = time.perf_counter()
     done = subprocess.run(
@@ -112,7 +114,9 @@ def train_and_evaluate(folder: Path, dataset: Path) -> dict[str, dict[str, Any]]
 def serve(folder: Path, dataset: Path) -> None:
     """Exports DICE, indexes it, and shows recommendations by cause."""
     root = folder / "saved_models"
-    tfcausal("export", f"--run={folder / 'runs' / 'dice'}", "--name=dice", f"--root={root}")
+    tfcausal(
+        "export", f"--run={folder / 'runs' / 'dice'}", "--name=dice", f"--root={root}"
+    )
     model = root / "dice" / "1"
     tfcausal("index", f"--model={model}")
     users = pq.read_table(dataset / "users.parquet")["user_id"].to_pylist()
@@ -120,7 +124,6 @@ def serve(folder: Path, dataset: Path) -> None:
         flags = [f"--model={model}", f"--user={user}", "--k=5"]
         tfcausal("recommend", *flags)
         tfcausal("recommend", *flags, "--weight", "conformity=0")
-
 
 
 def summarise(results: dict[str, dict[str, Any]], folder: Path, seconds: float) -> None:
@@ -156,7 +159,9 @@ def main(folder: Path, interactions: int) -> None:
     """Run every command once on a synthetic world; replaces FOLDER."""
     marker = folder / ".tfcausal-demo"
     if folder.exists() and not marker.exists() and any(folder.iterdir()):
-        raise SystemExit(f"`{folder}` must be empty or an earlier demo; choose another.")
+        raise SystemExit(
+            f"`{folder}` must be empty or an earlier demo; choose another."
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     marker.touch()

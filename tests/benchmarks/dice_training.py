@@ -97,7 +97,9 @@ def main(users: int, items: int, rows: int, triplets: int, steps: int) -> None:
         dataset = iter(batches.dataset(0, 100))
         trained.make_train_function()
         measured[name] = (
-            seconds(lambda run=trained, data=dataset: run.train_function(data), steps // 10)
+            seconds(
+                lambda run=trained, data=dataset: run.train_function(data), steps // 10
+            )
             / 10
         )
     drawn = iter(batches.dataset(0, 100))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.stats.worlds import World, small_world
 from tfcausal.errors import InputError
 from tfcausal.stats import mixing
 from tfcausal.stats.negatives import (
@@ -17,7 +18,6 @@ from tfcausal.stats.negatives import (
     Uniform,
     draw_negatives,
 )
-from tests.stats.worlds import World, small_world
 
 
 def draw(world: World, sampling: NegativeSampling, epoch: int = 0) -> Negatives:

@@ -143,7 +143,9 @@ def test_a_folder_with_something_else_is_refused(
 def test_a_split_made_anew_is_noticed(tmp_path: Path) -> None:
     fresh = write_dataset(tmp_path / "data", seed=1)
     manifest = fresh.folder.splits / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"options": {}', '"options": {"seed": 1}'))
+    manifest.write_text(
+        manifest.read_text().replace('"options": {}', '"options": {"seed": 1}')
+    )
     with pytest.raises(InputError, match="splits must be"):
         run_dice(open_dataset(fresh.folder.root), tmp_path / "run")
 

@@ -45,7 +45,9 @@ def build_options(
             raise InputError(f"`--set {name}` must be given as --{name}={fixed[name]}.")
         if name not in fields:
             raise unknown_name("option", name, fields)
-    values = {name: parse_value(name, text, fields[name]) for name, text in settings.items()}
+    values = {
+        name: parse_value(name, text, fields[name]) for name, text in settings.items()
+    }
     values |= fixed
     return [
         cls(

@@ -98,9 +98,7 @@ class TripletShards:
         """
         self._folder = dataset.folder.triplets
         self.manifest: Manifest = read_manifest(self._folder, kind="triplets")
-        require_input(
-            self.manifest, "splits", dataset.splits.fingerprint, self._folder
-        )
+        require_input(self.manifest, "splits", dataset.splits.fingerprint, self._folder)
         found = len(list(self._folder.glob("epoch-*")))
         if found < num_epochs:
             raise InputError(

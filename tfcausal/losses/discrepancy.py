@@ -66,7 +66,9 @@ def distance_correlation(first: Any, second: Any) -> Any:
     ratio = ops.maximum(covariance, 0.0) / scale
     root = ops.sqrt(ratio + _EPSILON**2)
     # Centring is a projection, so d dCov^2(X, Y) / d a is B / n^2, and so on.
-    slope = 0.5 * ops.cast(covariance > 0, a.dtype) / root / ops.cast(ops.size(a), a.dtype)
+    slope = (
+        0.5 * ops.cast(covariance > 0, a.dtype) / root / ops.cast(ops.size(a), a.dtype)
+    )
     slope_a = slope * (centred_b / scale - ratio * centred_a / variance_a)
     slope_b = slope * (centred_a / scale - ratio * centred_b / variance_b)
     change = _linear(0.5 * slope_a / a, first) + _linear(0.5 * slope_b / b, second)

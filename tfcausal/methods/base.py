@@ -158,7 +158,9 @@ class Method(tfrs.Model):  # type: ignore[misc]
             training: Whether the model is being trained.
         """
         terms = self.loss_terms(TripletBatch(**inputs))
-        loss = tf.add_n([self.term_weights[name] * term for name, term in terms.items()])
+        loss = tf.add_n(
+            [self.term_weights[name] * term for name, term in terms.items()]
+        )
         for name, value in {"loss": loss, **terms}.items():
             self._means[name].update_state(value)
         return loss

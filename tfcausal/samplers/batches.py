@@ -68,16 +68,24 @@ class TripletBatches:
             self._chunks, output_signature=self._signature(), args=(epoch, skip_batches)
         )
         if self._sampler is not None:
-            pools = tf.numpy_function(
+            up_end, down_start, min_pool = tf.numpy_function(
                 self._pools, [epoch], [tf.int64, tf.int64, tf.int64]
             )
-            for table, shape in zip(pools, ([None], [None], []), strict=True):
-                table.set_shape(shape)
+            up_end.set_shape([None])
+            down_start.set_shape([None])
+            min_pool.set_shape([])
             sampler = self._sampler
 
             def draw(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
                 users, positives = chunk["users"], chunk["positives"]
-                drawn = sampler(*pools, users, positives, chunk["row_keys"])
+                drawn = sampler(
+                    up_end,
+                    down_start,
+                    min_pool,
+                    users,
+                    positives,
+                    chunk["row_keys"],
+                )
                 return {"users": users, "positives": positives, **drawn}
 
             chunks = chunks.map(draw).prefetch(1)

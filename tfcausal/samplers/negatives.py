@@ -109,7 +109,9 @@ class NegativeSampler:
         drawn: list[tf.Tensor] = []
         for draw in range(self.num_negatives):
             words = mixing.draws(row_keys, draw)
-            heads = tf.equal(tf.bitwise.bitwise_and(words, tf.constant(1, tf.uint64)), 1)
+            heads = tf.equal(
+                tf.bitwise.bitwise_and(words, tf.constant(1, tf.uint64)), 1
+            )
             up = only_up | (mixed & heads)
             size = tf.where(up, num_up, num_down)
             same_pool = [tf.equal(number < down_first, up) for number in drawn]
@@ -141,7 +143,9 @@ class NegativeSampler:
         exists = support > 0
         negatives = tf.gather(self._item_at, tf.where(exists, ranks, 0))
         negatives = tf.where(exists, negatives, 0)
-        gap = tf.gather(self._popularity, negatives) - tf.gather(self._popularity, items)
+        gap = tf.gather(self._popularity, negatives) - tf.gather(
+            self._popularity, items
+        )
         case = tf.where(
             gap > 0,
             tf.constant(CASE_MORE_POPULAR, tf.int8),

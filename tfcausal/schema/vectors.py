@@ -50,8 +50,7 @@ class CausalVectors:
             values = getattr(self, name)
             if values.dtype != np.float32:
                 raise InputError(f"`{name}` must be float32; got {values.dtype}.")
-            # The sum is finite only if every value is, and needs no array of flags.
-            if not np.isfinite(values.sum(dtype=np.float64)):
+            if not _all_finite(values):
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise InputError(
                     f"`{name}` must be finite; row {row} is not. Train again with a "
@@ -92,7 +91,7 @@ class CausalVectors:
             scale[self.causes[cause]] = weight
         with np.errstate(over="ignore"):
             queries = self.queries * scale
-        if not np.isfinite(queries.sum(dtype=np.float64)):
+        if not _all_finite(queries):
             raise InputError(
                 f"Weights must keep the vectors in float32; got {dict(weights)}. Lower "
                 "them."
@@ -141,3 +140,9 @@ class CausalVectors:
             raise InputError(
                 f"`{folder}` must hold saved vectors; got {error}. Train again."
             ) from error
+
+
+def _all_finite(values: Float32s) -> bool:
+    # The sum is finite only if every value is, and needs no array of flags.
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float64)))

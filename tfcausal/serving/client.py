@@ -182,9 +182,8 @@ def load(model_dir: Path, *, index: bool = False) -> Recommender:
     """
     version = find_version(model_dir)
     manifest = read_manifest(version, kind="export")
-    causes = {
-        cause: slice(*bounds) for cause, bounds in manifest.details["causes"].items()
-    }
+    bounds = sorted(manifest.details["causes"].items(), key=lambda part: part[1])
+    causes = {cause: slice(*part) for cause, part in bounds}
     opened = None
     if index:
         folder = index_folder(version)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.evaluation.ranking import ItemLists
+from tfcausal.evaluation.ranking import LARGEST_SCORE, ItemLists, best_k, tiled
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats.negatives import Int64s
@@ -22,7 +22,6 @@ from tfcausal.stats.negatives import Int64s
 DEFAULT_K = 10
 _WHOLE_LINE = tf.lookup.TextFileIndex.WHOLE_LINE
 _LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class ServingModel(tf.Module):  # type: ignore[misc]
@@ -61,10 +60,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         self.k = k
         self._causes = dict(vectors.causes)
         self._dim = vectors.dim
-        self._num_items, self._num_queries = (
-            len(vectors.candidates),
-            vectors.queries.shape[1],
-        )
+        self._num_items = len(vectors.candidates)
         self.user_lines = _line_numbers(users)
         self.item_lines = _line_numbers(items)
         self.item_ids = tf.lookup.StaticHashTable(
@@ -73,14 +69,20 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             ),
             "",
         )
-        candidates = np.concatenate(
-            [vectors.candidates, popularity.astype(np.float32)[:, None]], axis=1
+        candidates, never = tiled(
+            np.concatenate(
+                [vectors.candidates, popularity.astype(np.float32)[:, None]], axis=1
+            )
         )
         self.queries = _constant(vectors.queries, "queries")
         self.candidates = _constant(candidates, "candidates")
+        self.never = _constant(never, "never")
         self.largest = _constant(np.abs(candidates).max(axis=0), "largest")
         self.seen_offsets = _constant(seen.offsets, "seen_offsets")
         self.seen_items = _constant(seen.items, "seen_items")
+        self.seen_item_ids = tf.function(
+            self._seen_item_ids, input_signature=[tf.TensorSpec([], tf.string)]
+        )
 
     def signatures(self) -> dict[str, Any]:
         """Returns the concrete functions for `tf.saved_model.save`, by name."""
@@ -112,9 +114,8 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             "item_embedding": concrete(self._item_embedding, item_id=ids),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])  # type: ignore[misc]
-    def seen_item_ids(self, user_id: tf.Tensor) -> tf.Tensor:
-        """Returns the [n] string items that a user has seen.
+    def _seen_item_ids(self, user_id: tf.Tensor) -> tf.Tensor:
+        """Returns the [n] string items that the user has seen.
 
         No signature: for clients in the process that search elsewhere.
         """
@@ -142,7 +143,9 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         exclude_seen: tf.Tensor,
         **weights: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        tf.debugging.Assert(k >= 1, ["`k` must be at least 1; got", k])
+        positive = tf.debugging.Assert(k >= 1, ["`k` must be at least 1; got", k])
+        with tf.control_dependencies([positive]):
+            k = tf.identity(k)
         inputs = _of_equal_rows(
             user_id=user_id, exclude_item_id=exclude_item_id, **weights
         )
@@ -222,7 +225,7 @@ class ServingModel(tf.Module):  # type: ignore[misc]
             tf.abs(tf.cast(queries, tf.float64)) * tf.cast(self.largest, tf.float64), 2
         )
         tf.debugging.Assert(
-            tf.reduce_all(bound < _LARGEST),
+            tf.reduce_all(bound < LARGEST_SCORE),
             ["Scores must stay finite; lower the weights. They may reach", bound],
         )
         return queries
@@ -236,36 +239,25 @@ class ServingModel(tf.Module):  # type: ignore[misc]
         exclude_seen: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns scores, items and whether a place is filled, each [B, at most k]."""
-        flat = tf.reshape(queries, [-1, self._dim + 1])
-        scores = tf.matmul(flat, self.candidates, transpose_b=True)
-        if self._num_queries != 1:
-            scores = tf.reduce_max(
-                tf.reshape(scores, [-1, self._num_queries, self._num_items]), axis=1
-            )
         starts = tf.gather(self.seen_offsets, users)
         ends = tf.where(exclude_seen, tf.gather(self.seen_offsets, users + 1), starts)
         seen = tf.ragged.range(starts, ends)
-        rows = tf.range(tf.size(users, tf.int64))
-        # Index 0 stands for the unknown item and for padding: it is masked anyway.
-        excluded = tf.pad(excluded, [[0, 0], [1, 0]], constant_values=UNKNOWN_INDEX)
-        columns = tf.concat(
-            [
-                tf.cast(tf.gather(self.seen_items, seen.flat_values), tf.int64),
-                tf.reshape(excluded, [-1]),
-            ],
-            axis=0,
+        seen_items = tf.gather(self.seen_items, seen.flat_values)
+        # Unknown ids and padding are index 0, which is never shown anyway.
+        rows = tf.repeat(tf.range(tf.size(users, tf.int64)), tf.shape(excluded)[1])
+        owners = tf.concat([seen.value_rowids(), rows], axis=0)
+        hidden = tf.concat(
+            [tf.cast(seen_items, tf.int64), tf.reshape(excluded, [-1])], axis=0
         )
-        owners = tf.concat(
-            [seen.value_rowids(), tf.repeat(rows, tf.shape(excluded)[1])], axis=0
+        scores, items = best_k(
+            queries,
+            self.candidates,
+            self.never,
+            tf.stack([owners, hidden], axis=1),
+            tf.minimum(k, self._num_items - 1),
         )
-        masked = tf.tensor_scatter_nd_update(
-            scores,
-            tf.stack([owners, columns], axis=1),
-            tf.fill(tf.shape(columns), -np.inf),
-        )
-        values, items = tf.math.top_k(masked, tf.minimum(k, self._num_items - 1))
-        listed = values > -np.inf
-        return values, tf.where(listed, tf.cast(items, tf.int64), 0), listed
+        listed = scores > -np.inf
+        return scores, tf.where(listed, tf.cast(items, tf.int64), 0), listed
 
     def _terms(
         self, queries: tf.Tensor, items: tf.Tensor

@@ -29,11 +29,12 @@ def mix(words: UInt64s) -> UInt64s:
     Returns:
         uint64 of the same shape, each bit depending on every bit of the word.
     """
-    mixed = words ^ (words >> np.uint64(30))
+    mixed: UInt64s = words ^ (words >> np.uint64(30))
     mixed = mixed * np.uint64(MULTIPLIER_1)
     mixed = mixed ^ (mixed >> np.uint64(27))
     mixed = mixed * np.uint64(MULTIPLIER_2)
-    return mixed ^ (mixed >> np.uint64(31))
+    finished: UInt64s = mixed ^ (mixed >> np.uint64(31))
+    return finished
 
 
 def stream(seed: int, purpose: str, epoch: int = 0) -> int:

@@ -69,4 +69,3 @@ def block_permutation(seed: int, epoch: int, group: int, num_rows: int) -> Int64
         np.asarray([start], np.uint64), np.arange(num_rows) + (group << 32)
     )
     return np.argsort(words, kind="stable")
-

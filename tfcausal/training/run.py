@@ -1,13 +1,13 @@
 """A run's folder: what was trained, on what, and what came out.
 
-    RUN/run.json         method, options, data set; written first
-    RUN/checkpoints/     where to go on after an interruption
-    RUN/best/            weights of the best epoch
-    RUN/history.json     loss terms, metrics and learning rate of each epoch
-    RUN/tensorboard/     the same for TensorBoard
-    RUN/vectors/         the best epoch's vectors: all that comes after needs nothing else
-    RUN/metrics.json     metrics by split
-    RUN/manifest.json    kind "run"; written last: the run is whole
+RUN/run.json         method, options, data set; written first
+RUN/checkpoints/     where to go on after an interruption
+RUN/best/            weights of the best epoch
+RUN/history.json     loss terms, metrics and learning rate of each epoch
+RUN/tensorboard/     the same for TensorBoard
+RUN/vectors/         the best epoch's vectors: all that comes after needs nothing else
+RUN/metrics.json     metrics by split
+RUN/manifest.json    kind "run"; written last: the run is whole
 """
 
 import json

@@ -188,7 +188,9 @@ def _difference(found: Any, wanted: Any) -> str:
     if not isinstance(found, Mapping):
         return f"{found} instead of {wanted}"
     names = [name for name in wanted if found.get(name) != wanted[name]]
-    return ", ".join(f"{name}={found.get(name)} is not {wanted[name]}" for name in names)
+    return ", ".join(
+        f"{name}={found.get(name)} is not {wanted[name]}" for name in names
+    )
 
 
 @contextmanager
@@ -268,4 +270,3 @@ def _finish(
             versions=library_versions("tensorflow", "tf-keras", "numpy"),
         ),
     )
-
