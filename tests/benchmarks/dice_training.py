@@ -119,8 +119,9 @@ def main(users: int, items: int, rows: int, triplets: int, steps: int) -> None:
     share = measured["sampler and input alone"] / measured["fit, row-sparse Adam"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     console.print(
-        f"The sampler and the input take {share:.1%} of a row-sparse step. {users:,} "
-        f"users, {items:,} items, {len(log):,} interactions; peak memory {peak:.1f} GiB."
+        f"The sampler and the input take {share:.1%} of a row-sparse step. "
+        f"{users:,} users, {items:,} items, {len(log):,} interactions; peak memory "
+        f"{peak:.1f} GiB."
     )
 
 

@@ -1,4 +1,4 @@
-"""Discrepancies against loops in float64, and finite gradients where others have NaN."""
+"""Discrepancies against loops in float64; finite gradients where others have NaN."""
 
 import numpy as np
 import numpy.typing as npt

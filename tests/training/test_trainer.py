@@ -1,4 +1,4 @@
-"""Training learns, is reproducible, and goes on after kill -9 as if nothing had been."""
+"""Training learns, is reproducible, and goes on after kill -9 as if never stopped."""
 
 import json
 import os
@@ -87,7 +87,7 @@ run_dice(open_dataset(Path(sys.argv[1])), Path(sys.argv[2]))
 
 
 def killed_after(dataset: CheckedDataset, run: Path, checkpoints: int) -> None:
-    """Trains in a process of its own and kills it at the given number of checkpoints."""
+    """Trains in a process of its own and kills it at a number of checkpoints."""
     process = subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(dataset.folder.root), str(run)],
         cwd=Path(__file__).parents[2],

@@ -42,7 +42,7 @@ class TrainingRows(Protocol):
 
 
 class PositivesInMemory:
-    """Positives held in memory; columns `users`, `positives` int32, `row_keys` uint64."""
+    """Positives in memory; columns `users`, `positives` int32, `row_keys` uint64."""
 
     draws_negatives = False
 
@@ -136,7 +136,7 @@ class TripletShards:
 def epoch_chunks(
     rows: TrainingRows, *, seed: int, epoch: int, batch_size: int, skip_batches: int
 ) -> Iterator[Columns]:
-    """Yields an epoch's rows in chunks of whole batches; the last few rows are left out.
+    """Yields an epoch's rows in chunks of whole batches; a rest is left out.
 
     Args:
         rows: Where the rows come from.

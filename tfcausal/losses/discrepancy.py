@@ -42,7 +42,7 @@ def negative_l2(first: Any, second: Any) -> Any:
 
 
 def distance_correlation(first: Any, second: Any) -> Any:
-    """Returns the distance correlation of two samples; minimising makes them independent.
+    """Returns the distance correlation; minimising it makes the samples independent.
 
     Formula: a_ij = |x_i - x_j|, A = a - row mean - column mean + mean, likewise B;
     dCov^2(X, Y) = mean(A * B); dCor = sqrt(dCov^2(X, Y) / sqrt(dCov^2(X, X) *

@@ -140,7 +140,7 @@ class Method(tfrs.Model):  # type: ignore[misc]
         return self.items(items)
 
     def vectors(self) -> CausalVectors:
-        """Returns the vectors of all users and items; what all that follows works on."""
+        """Returns the vectors of all users and items, for all that comes after."""
         users = tf.range(self.users.num_rows)
         return CausalVectors(
             queries=self.query_vectors(users).numpy(),

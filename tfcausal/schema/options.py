@@ -1,4 +1,4 @@
-"""Options as frozen dataclasses: their help from the docstring, their values from text."""
+"""Options as frozen dataclasses: help from the docstring, values from text."""
 
 import dataclasses
 import types
@@ -36,7 +36,7 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
         name: The option's name, for the message.
         text: Such as "3", "true", "none" where the type allows None, or "0.7,0.3" for
             a tuple.
-        kind: int, float, str, bool, Path, Literal, tuple[T, ...], or one of these | None.
+        kind: int, float, str, bool, Path, Literal, tuple[T, ...], or such | None.
     Raises:
         InputError: If the text does not fit.
     """

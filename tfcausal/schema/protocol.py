@@ -45,8 +45,8 @@ class EvaluationProtocol:
     def __post_init__(self) -> None:
         if not self.ks or list(self.ks) != sorted(set(self.ks)) or self.ks[0] < 1:
             raise InputError(
-                f"`ks` must be positive and increasing; got {self.ks}. Sort it, such as "
-                "ks=(20, 50)."
+                f"`ks` must be positive and increasing; got {self.ks}. Sort it, "
+                "such as ks=(20, 50)."
             )
 
     @property

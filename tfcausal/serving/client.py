@@ -11,7 +11,7 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.export import versions
-from tfcausal.serving.index import ItemIndex, index_folder, load_index
+from tfcausal.serving.item_index import ItemIndex, index_folder, load_index
 
 
 class Recommendation(NamedTuple):

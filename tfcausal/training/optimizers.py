@@ -16,13 +16,13 @@ class RowSparseAdam(keras.optimizers.Optimizer):  # type: ignore[misc]
     steps. On dense gradients, and where every row has one, it is Adam.
 
     Formula: g <- g + l2 * p; m <- b1 * m + (1 - b1) * g; v <- b2 * v + (1 - b2) * g^2;
-    with amsgrad v' <- max(v', v), else v' = v;
-    p <- p - lr * weight_decay * p - lr * (m / (1 - b1^t)) / (sqrt(v' / (1 - b2^t)) + eps).
+    with amsgrad v' <- max(v', v), else v' = v; m^ = m / (1 - b1^t),
+    v^ = v' / (1 - b2^t); p <- p - lr * weight_decay * p - lr * m^ / (sqrt(v^) + eps).
     Reference: Kingma, Ba, Adam, ICLR 2015, Algorithm 1; Reddi, Kale, Kumar, On the
     convergence of Adam and beyond, ICLR 2018 (amsgrad); Loshchilov, Hutter, Decoupled
     weight decay regularization, ICLR 2019.
-    Deviations: PyTorch's `weight_decay`, which DICE's authors set to 5e-8, is `l2` here,
-    and acts on the batch's rows alone instead of on whole tables.
+    Deviations: PyTorch's `weight_decay`, which DICE's authors set to 5e-8, is `l2`
+    here, and acts on the batch's rows alone instead of on whole tables.
     """
 
     def __init__(

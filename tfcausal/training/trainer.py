@@ -121,8 +121,9 @@ def train(
 ) -> Run:
     """Trains a method, or goes on where an interrupted training stopped.
 
-    Killed at any moment and called again with the same arguments, it ends with the same
-    vectors and metrics as without the interruption. A finished run is returned as it is.
+    Killed at any moment and called again with the same arguments, it ends with the
+    same vectors and metrics as without the interruption. A finished run is returned as
+    it is.
 
     Args:
         dataset: A data set that has been split and whose popularity is counted.
