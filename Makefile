@@ -48,7 +48,7 @@ bazel-test: $(STAMP)  ## Build and test with Bazel (Debian: bazel-bootstrap, baz
 	mkdir -p tools/bazel/runtime
 	printf 'py_runtime(\n    name = "venv",\n    interpreter_path = "%s",\n    python_version = "PY3",\n    visibility = ["//visibility:public"],\n)\n' \
 	    "$(CURDIR)/$(PY)" > tools/bazel/runtime/BUILD
-	bazel --output_user_root=$(BAZEL_OUTPUT) test //... --test_tag_filters=-slow
+	bazel --output_user_root=$(BAZEL_OUTPUT) test //:all
 
 lock: $(STAMP)  ## Write requirements.lock from what is installed
 	$(PY) tools/lock.py > requirements.lock.new

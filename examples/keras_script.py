@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import tfcausal
-from tfcausal.evaluation.validation import evaluation_set
 
 
 def main(folder: Path) -> None:
@@ -33,7 +32,7 @@ def main(folder: Path) -> None:
     )
 
     protocol = tfcausal.protocol("dice")
-    test = evaluation_set(dataset, "test", protocol)
+    test = tfcausal.evaluation_set(dataset, "test", protocol)
     curve = tfcausal.weight_curve(
         model.vectors(), test, protocol, cause="conformity", weights=[0, 0.5, 1, 2]
     )

@@ -79,7 +79,8 @@ def header(path: str, form: TextForm) -> list[str]:
         return list(reader.schema.names)
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"`{path}` must begin with a line of column names; {_first_line(error)}. "
+            f"`{path}` must be readable to its end and begin with a line of column "
+            f"names; {_first_line(error)}. "
             "Check the file and --format."
         ) from error
 

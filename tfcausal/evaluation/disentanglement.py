@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from tfcausal.errors import InputError
 from tfcausal.evaluation.metrics import Float64s
@@ -79,19 +80,9 @@ def spearman(first: Float64s, second: Float64s) -> float:
             f"Correlated scores must be of one length; got {first.shape} and "
             f"{second.shape}."
         )
-    ranks = np.stack([_mean_ranks(first), _mean_ranks(second)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(ranks, axis=1)
-    if not norms.all():
+    if first.min() == first.max() or second.min() == second.max():
         raise InputError(
             "Correlated scores must vary; one side is constant. Check that the model "
             "was trained."
         )
-    return float(ranks[0] @ ranks[1] / norms.prod())
-
-
-def _mean_ranks(values: Float64s) -> Float64s:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    means: Float64s = (last - (counts - 1) / 2)[places]
-    return means
+    return float(spearmanr(first, second).statistic)

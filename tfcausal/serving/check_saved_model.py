@@ -1,4 +1,6 @@
-"""Compares a SavedModel with stored answers: `python -I check_saved_model.py MODEL CASES`.
+"""Compares a SavedModel with stored answers.
+
+    python -I check_saved_model.py MODEL CASES
 
 A script of its own, which must import TensorFlow and numpy only: it stands for the
 servers that know nothing of this library. CASES is JSON, a list of
@@ -21,7 +23,7 @@ import tensorflow as tf
 _TOLERANCE = 1e-4
 
 
-class Difference(Exception):
+class DifferenceError(Exception):
     """An answer is not the stored one."""
 
 
@@ -32,12 +34,12 @@ def check(model: Any, case: Mapping[str, Any]) -> None:
         model: A loaded SavedModel.
         case: A case as described above.
     Raises:
-        Difference: If an answer differs.
+        DifferenceError: If an answer differs.
     """
     signature = model.signatures[case["signature"]]
     specs = signature.structured_input_signature[1]
     if sorted(specs) != sorted(case["inputs"]):
-        raise Difference(f"takes {sorted(specs)}, not {sorted(case['inputs'])}")
+        raise DifferenceError(f"takes {sorted(specs)}, not {sorted(case['inputs'])}")
     answers = signature(
         **{
             name: tf.constant(values, specs[name].dtype)
@@ -47,7 +49,7 @@ def check(model: Any, case: Mapping[str, Any]) -> None:
     found = {name: value.numpy() for name, value in answers.items()}
     expected = {name: np.asarray(values) for name, values in case["expected"].items()}
     if sorted(found) != sorted(expected):
-        raise Difference(f"returns {sorted(found)}, not {sorted(expected)}")
+        raise DifferenceError(f"returns {sorted(found)}, not {sorted(expected)}")
     if "item_id" in expected:
         for row in range(len(expected["item_id"])):
             _check_list(
@@ -68,7 +70,9 @@ def _check_list(
     per_item = [name for name in expected if name.startswith("score")]
     for name in ("count", "known_user"):
         if name in expected and found[name] != expected[name]:
-            raise Difference(f"{name}[{row}] is {found[name]}, not {expected[name]}")
+            raise DifferenceError(
+                f"{name}[{row}] is {found[name]}, not {expected[name]}"
+            )
     served = [item.decode() for item in found["item_id"]]
     places = {item: place for place, item in enumerate(expected["item_id"]) if item}
     length = len(served)
@@ -78,11 +82,13 @@ def _check_list(
     )
     filled = [item for item in served if item]
     if len(set(filled)) != len(filled):
-        raise Difference(f"list {row} holds an item twice: {served}")
+        raise DifferenceError(f"list {row} holds an item twice: {served}")
     for place, item in enumerate(served):
         wanted = expected["item_id"][place]
         if bool(item) != bool(wanted):
-            raise Difference(f"place {place} of list {row} is `{item}`, not `{wanted}`")
+            raise DifferenceError(
+                f"place {place} of list {row} is `{item}`, not `{wanted}`"
+            )
         if not item:
             continue
         if item not in places:
@@ -99,11 +105,11 @@ def _check_list(
 
 def _check_close(found: Any, expected: Any, scale: float, name: str) -> None:
     if found.shape != expected.shape:
-        raise Difference(f"{name} has shape {found.shape}, not {expected.shape}")
+        raise DifferenceError(f"{name} has shape {found.shape}, not {expected.shape}")
     gaps = np.abs(np.asarray(found, np.float64) - np.asarray(expected, np.float64))
     if not (gaps <= _TOLERANCE * scale).all():
         place = np.unravel_index(int(np.argmax(gaps)), gaps.shape)
-        raise Difference(f"{name} is {found[place]}, not {expected[place]}")
+        raise DifferenceError(f"{name} is {found[place]}, not {expected[place]}")
 
 
 def main(model_path: str, cases_path: str) -> None:
@@ -114,7 +120,7 @@ def main(model_path: str, cases_path: str) -> None:
     for case in cases:
         try:
             check(model, case)
-        except (Difference, tf.errors.OpError) as difference:
+        except (DifferenceError, tf.errors.OpError) as difference:
             print(f"{case['signature']}: {difference}")
             sys.exit(1)
     unchecked = set(model.signatures) - {case["signature"] for case in cases}

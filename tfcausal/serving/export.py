@@ -201,7 +201,7 @@ def _checked_ids(path: Path, count: int) -> pa.Array:
     wrong = next((one for one in texts if not one or "\n" in one or "\r" in one), None)
     if wrong is not None:
         raise InputError(
-            f"`{path}` must hold ids of one line each; got {wrong!r}. Name it otherwise "
-            "and ingest again."
+            f"`{path}` must hold ids of one line each; got {wrong!r}. Name it "
+            "otherwise and ingest again."
         )
     return ids

@@ -92,10 +92,10 @@ def build_index(
             for name, weighted in _interventions(queries, manifest.details["causes"])
         }
         if min(recall.values()) < floor:
+            measured = (f"{value:.3f} {name}" for name, value in recall.items())
             raise InputError(
                 f"`{target}`: recall@{k} must be at least {floor}; got "
-                f"{', '.join(f'{value:.3f} {name}' for name, value in recall.items())}. "
-                "Search more leaves, or lower --floor."
+                f"{', '.join(measured)}. Search more leaves, or lower --floor."
             )
         write_manifest(
             partial,

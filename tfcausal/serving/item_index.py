@@ -150,11 +150,6 @@ def load_index(folder: Path) -> ItemIndex:
         ImportError: If ScaNN is not installed.
     """
     manifest = read_manifest(folder, kind="index")
-    if any(folder.rglob(_PICKLE)):
-        raise InputError(
-            f"`{folder}` must hold no {_PICKLE}, which could run anything; it does. "
-            "Build the index again with `tfcausal index`."
-        )
     names = ("num_leaves", "leaves_to_search", "reorder")
     settings = IndexSettings(**{name: manifest.options[name] for name in names})
     return open_index(scann_module(), folder, settings)
@@ -166,11 +161,22 @@ def read_ids(path: Path) -> list[str]:
 
 
 def open_index(pybind: Any, folder: Path, settings: IndexSettings) -> ItemIndex:
+    """Opens ScaNN's files below `folder`, unless a pickle is among them."""
+    if any(folder.rglob(_PICKLE)):
+        raise InputError(
+            f"`{folder}` must hold no {_PICKLE}, which could run anything; it does. "
+            "Build the index again with `tfcausal index`."
+        )
     searcher = pybind.load_searcher(str(folder / "scann"))
     return ItemIndex(searcher, read_ids(folder / "items.txt"), settings)
 
 
 def scann_module() -> Any:
+    """Returns ScaNN's module of searchers and their builders.
+
+    Raises:
+        ImportError: If ScaNN is not installed.
+    """
     try:
         from scann.scann_ops.py import scann_ops_pybind
     except ImportError as error:

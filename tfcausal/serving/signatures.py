@@ -24,7 +24,7 @@ _WHOLE_LINE = tf.lookup.TextFileIndex.WHOLE_LINE
 _LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER
 
 
-class ServingModel(tf.Module):  # type: ignore[misc]
+class ServingModel(tf.Module):
     """Ranks the whole catalogue for users named by strings.
 
     A score is the inner product that `CausalVectors` promises. One more coordinate
@@ -206,10 +206,11 @@ class ServingModel(tf.Module):  # type: ignore[misc]
     def _known_items(self, item_id: tf.Tensor) -> tf.Tensor:
         items = self._items(item_id)
         known = items != UNKNOWN_INDEX
+        # Status messages are UTF-8, and a client cannot read one that is not.
+        shown = tf.strings.unicode_transcode(item_id[~known], "UTF-8", "UTF-8")
         tf.debugging.Assert(
             tf.reduce_all(known),
-            ["`item_id` must be in the catalogue; unknown:"]
-            + [tf.boolean_mask(item_id, ~known)],
+            ["`item_id` must be in the catalogue; unknown:", shown],
             summarize=10,
         )
         return items
@@ -291,8 +292,7 @@ def _of_equal_rows(user_id: tf.Tensor, **others: tf.Tensor) -> dict[str, tf.Tens
     checks = [
         tf.debugging.Assert(
             tf.equal(tf.shape(other)[0], num_users),
-            [f"`{name}` must have a row for each user;", num_users, "not"]
-            + [tf.shape(other)[0]],
+            [f"`{name}` must have a row for each user; rows:", tf.shape(other)[0]],
         )
         for name, other in others.items()
     ]

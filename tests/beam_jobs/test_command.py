@@ -1,0 +1,136 @@
+"""The command lines: flags, exit codes, one-line errors, JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs import ingest, popularity, split, triplets
+from beam_jobs.runtime.command import Job
+from tests.beam_jobs.raw import raw_rows, write_csv
+
+JOBS = [module.JOB for module in (ingest, split, popularity, triplets)]
+
+
+def test_the_whole_chain_by_its_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_csv(tmp_path / "raw.csv", raw_rows())
+    dataset = f"--dataset={tmp_path / 'dataset'}"
+    for job, flags in (
+        (
+            ingest.JOB,
+            [f"--input={raw}", "--format=csv", f"--output={tmp_path / 'dataset'}"],
+        ),
+        (split.JOB, [dataset, "--rule=intervened", "--intervened_shares=0.5,0,0.5"]),
+        (popularity.JOB, [dataset]),
+        (triplets.JOB, [dataset, "--epochs=1", "--down_margin=none"]),
+    ):
+        assert job.main([*flags, "--json"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert set(result) == {"kind", "fingerprint", "counts", "details", "options"}
+        # A second time the result is in the way.
+        assert job.main(flags) == 2
+        assert "--overwrite" in capsys.readouterr().err
+        assert job.main([*flags, "--overwrite"]) == 0
+        assert f"{result['fingerprint'][:12]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_help_explains_every_flag(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        job.main(["--help"])
+    assert exit_.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in ("--json", "--overwrite"):
+        assert flag in text
+    for action in _actions(job):
+        assert action.help
+
+
+def _actions(job: Job) -> list[object]:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    job.flags._add_argparse_args(parser)
+    return [action for action in parser._actions if action.dest != "help"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset=d", "--rule=random", "--sed=1"], "`--sed`. Did you mean `--seed`?"),
+        (["--dataset=d", "--rul=random"], "`--rul`. Did you mean `--rule`?"),
+        (["--dataset=d", "--rule=random", "--zzzz"], "Unknown flag `--zzzz`."),
+        (["--dataset=d"], "required: --rule"),
+        (["--dataset=d", "--rule=odd"], "`rule` must be one of random, intervened"),
+        (["--dataset=d", "--rule=random", "--seed=x"], "`seed` must be of type int"),
+        (["--dataset=d", "--rule=random", "stray"], "must be a flag; got `stray`"),
+        (
+            ["--dataset=d", "--rule=random", "--direct_num_workers=many"],
+            "argument --direct_num_workers: invalid int value: 'many'",
+        ),
+        (["--dataset=nowhere", "--rule=random"], "must hold a finished dataset"),
+        (["--dataset=gs://b/d", "--rule=random"], "local or mounted file system"),
+        (["--dataset=d", "--rule=random", "--fractions=1,2,3"], "3 shares that sum"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_2(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert split.JOB.main(flags) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("split: ")
+    assert message in captured.err
+
+
+def test_flags_of_all_jobs_live_in_one_process() -> None:
+    # Beam refuses two direct subclasses of PipelineOptions with a flag of one name.
+    assert "runner" in PipelineOptions([]).get_all_options()
+    view = PipelineOptions(["--dataset=d", "--epochs=3"]).view_as(triplets.TripletFlags)
+    assert (view.epochs, view.margin) == (3, 40.0)
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+
+
+def test_process_exit_codes(tmp_path: Path) -> None:
+    result = run_command("beam_jobs.split", "--dataset=nowhere", "--rule=random")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+
+    raw = write_csv(tmp_path / "raw.csv", raw_rows())
+    result = run_command(
+        "beam_jobs.ingest",
+        f"--input={raw}",
+        "--format=csv",
+        f"--output={tmp_path / 'dataset'}",
+        "--runner=FnApiRunner",
+        "--json",
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["counts"]["rows_read"] == 2_000
+
+    # A promise that is not kept is a bug, here a manifest without its number of shards.
+    manifest = tmp_path / "dataset" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"num_shards"', '"shards"'))
+    result = run_command(
+        "beam_jobs.split", f"--dataset={tmp_path / 'dataset'}", "--rule=random"
+    )
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr

@@ -1,0 +1,237 @@
+"""Signatures against plain Python, at every scale, and what they refuse."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.runs import random_vectors
+from tfcausal.evaluation.ranking import ItemLists
+from tfcausal.schema.vectors import CausalVectors
+from tfcausal.serving.signatures import ServingModel
+
+NUM_USERS, NUM_ITEMS = 7, 90
+Signatures = Mapping[str, Callable[..., Any]]
+POPULARITY = np.random.default_rng(5).integers(0, 30, NUM_ITEMS)
+SEEN = {user: set(range(user, NUM_ITEMS, user + 1)) for user in range(1, NUM_USERS)}
+
+
+def item(index: int) -> str:
+    return f"i{index}" if index else ""
+
+
+def serve(tmp_path: Path, vectors: CausalVectors) -> Signatures:
+    for name, size in (("u", NUM_USERS), ("i", NUM_ITEMS)):
+        lines = [f"{name}{index}\n" for index in range(1, size)]
+        (tmp_path / name).write_text("".join(lines))
+    rows = [sorted(SEEN.get(user, ())) for user in range(NUM_USERS)]
+    model = ServingModel(
+        vectors,
+        users=tmp_path / "u",
+        items=tmp_path / "i",
+        seen=ItemLists(
+            np.cumsum([0, *map(len, rows)]),
+            np.asarray([one for row in rows for one in row], np.int32),
+        ),
+        popularity=POPULARITY,
+        k=5,
+    )
+    return {
+        name: lambda __signature=signature, **inputs: {
+            key: value.numpy() for key, value in __signature(**inputs).items()
+        }
+        for name, signature in model.signatures().items()
+    }
+
+
+@pytest.fixture(scope="module")
+def vectors() -> CausalVectors:
+    return random_vectors(NUM_USERS, NUM_ITEMS, num_queries=2)
+
+
+@pytest.fixture(scope="module")
+def signatures(
+    tmp_path_factory: pytest.TempPathFactory, vectors: CausalVectors
+) -> Signatures:
+    return serve(tmp_path_factory.mktemp("ids"), vectors)
+
+
+def request(users: list[Any], **changed: Any) -> dict[str, tf.Tensor]:
+    ones = tf.ones([len(users)])
+    inputs = {
+        "user_id": tf.constant(users, tf.string),
+        "k": tf.constant(5),
+        "interest_weight": ones,
+        "conformity_weight": ones,
+        "exclude_item_id": tf.fill([len(users), 1], ""),
+        "exclude_seen": tf.constant(True),
+    }
+    return inputs | {name: tf.constant(value) for name, value in changed.items()}
+
+
+def terms(
+    vectors: CausalVectors, user: int, index: int, weights: Mapping[str, float]
+) -> dict[str, float]:
+    """Weighted terms of the best query, by plain sums."""
+    if not user:
+        return dict.fromkeys(vectors.causes, 0.0)
+    options = []
+    for query in vectors.queries[user].astype(float):
+        products = query * vectors.candidates[index].astype(float)
+        options.append(
+            {
+                c: float(products[p].sum()) * weights[c]
+                for c, p in vectors.causes.items()
+            }
+        )
+    return max(options, key=lambda option: sum(option.values()))
+
+
+def score(
+    vectors: CausalVectors, user: int, index: int, weights: Mapping[str, float]
+) -> float:
+    if not user:
+        return float(POPULARITY[index])
+    return sum(terms(vectors, user, index, weights).values())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e30])
+@pytest.mark.parametrize("num_queries", [1, 3])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_recommend_is_exact_search(
+    tmp_path: Path, scale: float, num_queries: int, exclude_seen: bool
+) -> None:
+    vectors = random_vectors(NUM_USERS, NUM_ITEMS, num_queries=num_queries, scale=scale)
+    users = [1, 3, 0, 6]
+    weights = [(1.0, 1.0), (0.5, 0.0), (2.0, 1.0), (-1.0, 2.0)]
+    excluded = [["i2", "i3", "?"], ["", "i4", "i4"], ["i1", "", ""], [""] * 3]
+    found = serve(tmp_path, vectors)["recommend"](
+        **request(
+            [f"u{user}" for user in users],
+            k=40,
+            interest_weight=[interest for interest, _ in weights],
+            conformity_weight=[conformity for _, conformity in weights],
+            exclude_item_id=excluded,
+            exclude_seen=exclude_seen,
+        )
+    )
+    assert found["known_user"].tolist() == [True, True, False, True]
+    for row, user in enumerate(users):
+        weight = dict(zip(vectors.causes, weights[row], strict=True))
+        hidden = {int(name[1:]) for name in excluded[row] if name[1:]}
+        hidden |= SEEN.get(user, set()) if exclude_seen else set()
+        allowed = [index for index in range(1, NUM_ITEMS) if index not in hidden]
+        scores = {index: score(vectors, user, index, weight) for index in allowed}
+        order = sorted(allowed, key=lambda index: (-scores[index], index))[:40]
+        length = len(order)
+        assert found["count"][row] == length
+        padded = [item(index) for index in order] + [""] * (40 - length)
+        assert [name.decode() for name in found["item_id"][row]] == padded
+        size = max(abs(value) for value in scores.values())
+        np.testing.assert_allclose(
+            found["score"][row, :length],
+            [scores[index] for index in order],
+            atol=1e-5 * size,
+        )
+        assert not found["score"][row, length:].any()
+        for cause in vectors.causes:
+            expected = [terms(vectors, user, index, weight)[cause] for index in order]
+            part = found[f"score_{cause}"][row]
+            np.testing.assert_allclose(part[:length], expected, atol=1e-5 * size)
+            assert not part[length:].any()
+
+
+def test_default_leaves_seen_items_out(signatures: Signatures) -> None:
+    usual = signatures["serving_default"](user_id=tf.constant(["u2", "nobody"]))
+    same = signatures["recommend"](**request(["u2", "nobody"]))
+    assert usual["item_id"].tolist() == same["item_id"].tolist()
+    assert usual["score"].tolist() == same["score"].tolist()
+    assert not {name.decode() for name in usual["item_id"][0]} & {
+        item(index) for index in SEEN[2]
+    }
+
+
+def test_explains_what_it_recommends(signatures: Signatures) -> None:
+    listed = signatures["recommend"](**request(["u4"]))
+    explained = signatures["explain"](
+        user_id=tf.constant(["u4"] * 5), item_id=tf.constant(listed["item_id"][0])
+    )
+    for name in ("score", "score_interest", "score_conformity"):
+        np.testing.assert_allclose(explained[name], listed[name][0], rtol=1e-5)
+    total = explained["score_interest"] + explained["score_conformity"]
+    np.testing.assert_allclose(total, explained["score"], rtol=1e-5)
+
+
+def test_embeddings_are_the_vectors(
+    signatures: Signatures, vectors: CausalVectors
+) -> None:
+    user = signatures["user_embedding"](user_id=tf.constant(["u3", "nobody"]))
+    np.testing.assert_array_equal(user["embedding"], vectors.queries[[3, 0]])
+    assert user["known_user"].tolist() == [True, False]
+    found = signatures["item_embedding"](item_id=tf.constant(["i89", "i1"]))
+    np.testing.assert_array_equal(found["embedding"], vectors.candidates[[89, 1]])
+
+
+def test_k_beyond_the_catalogue_gives_what_there_is(signatures: Signatures) -> None:
+    recommend = signatures["recommend"]
+    found = recommend(**request(["u1", "nobody"], k=2**31 - 1))
+    assert found["item_id"].shape == (2, NUM_ITEMS - 1)
+    assert found["count"].tolist() == [NUM_ITEMS - 1 - len(SEEN[1]), NUM_ITEMS - 1]
+
+
+def test_everything_excluded_gives_nothing(signatures: Signatures) -> None:
+    recommend = signatures["recommend"]
+    names = [item(index) for index in range(1, NUM_ITEMS)]
+    found = recommend(**request(["u1", "?"], exclude_item_id=[names, names]))
+    assert found["count"].tolist() == [0, 0]
+    assert set(found["item_id"].ravel().tolist()) == {b""}
+    assert not found["score"].any()
+
+
+def test_bytes_that_are_no_text_are_an_unknown_user(signatures: Signatures) -> None:
+    recommend = signatures["recommend"]
+    found = recommend(
+        **request([b"\xff\xfe", b"", b"u1\x00"], exclude_item_id=[[b"\xff"]] * 3)
+    )
+    assert not found["known_user"].any()
+    best = int(np.argmax(POPULARITY[1:])) + 1
+    assert found["item_id"][:, 0].tolist() == [item(best).encode()] * 3
+
+
+def test_an_empty_batch_gives_empty_lists(signatures: Signatures) -> None:
+    nobody = tf.constant([], tf.string)
+    found = signatures["recommend"](
+        **request([], exclude_item_id=np.zeros((0, 0), object).astype(bytes))
+    )
+    assert found["item_id"].shape == (0, 5)
+    assert signatures["serving_default"](user_id=nobody)["score"].shape == (0, 5)
+    assert signatures["explain"](user_id=nobody, item_id=nobody)["score"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"k": 0}, "`k` must be at least 1"),
+        ({"k": -1}, "`k` must be at least 1"),
+        ({"interest_weight": [1.0, np.nan]}, "`interest_weight` must be finite"),
+        ({"conformity_weight": [np.inf, 1.0]}, "`conformity_weight` must be finite"),
+        ({"interest_weight": [3e38, 1.0]}, "Scores must stay finite"),
+        ({"interest_weight": [1.0]}, "`interest_weight` must have a row for each"),
+        ({"exclude_item_id": [["i1"]]}, "`exclude_item_id` must have a row for each"),
+    ],
+)
+def test_refuses(signatures: Signatures, changed: dict[str, Any], message: str) -> None:
+    recommend = signatures["recommend"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        recommend(**request(["u1", "u2"], **changed))
+
+
+def test_refuses_unknown_items_by_name(signatures: Signatures) -> None:
+    items = tf.constant(["i1", "no such item"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no such item"):
+        signatures["item_embedding"](item_id=items)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no such item"):
+        signatures["explain"](user_id=tf.constant(["u1", "u2"]), item_id=items)

@@ -1,0 +1,79 @@
+"""Bazel's BUILD misses no source: its globs are expanded and compared with the tree."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("tfcausal", "beam_jobs", "tests", "examples", "tools")
+
+
+def sources_of(build: str, root: Path) -> set[str]:
+    """Returns the files that the `srcs` of a BUILD file name, globs expanded."""
+    tree = ast.parse(build)
+    tables = {
+        target.id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg == "srcs":
+                    found |= set(_files(keyword.value, tables, root))
+    return found
+
+
+def _files(node: ast.expr, tables: dict[str, dict], root: Path) -> Iterator[str]:
+    if isinstance(node, ast.BinOp):
+        yield from _files(node.left, tables, root)
+        yield from _files(node.right, tables, root)
+    elif isinstance(node, ast.List):
+        yield from (ast.literal_eval(entry) for entry in node.elts)
+    elif isinstance(node, ast.Call):
+        assert isinstance(node.func, ast.Name)
+        assert node.func.id == "glob"
+        for pattern in node.args[0].elts:  # type: ignore[attr-defined]
+            for text in _patterns(pattern, tables):
+                for path in root.glob(text):
+                    yield path.relative_to(root).as_posix()
+
+
+def _patterns(node: ast.expr, tables: dict[str, dict]) -> list[str]:
+    """Expands a pattern with a room's name in it, for every room."""
+    if isinstance(node, ast.Constant):
+        return [node.value]
+    (rooms,) = tables.values()
+    code = compile(ast.Expression(node), "BUILD", "eval")
+    return [eval(code, {"room": room}) for room in rooms]
+
+
+def python_files(root: Path) -> set[str]:
+    files = {
+        path.relative_to(root).as_posix()
+        for folder in FOLDERS
+        for path in (root / folder).rglob("*.py")
+    }
+    return files | {path.name for path in root.glob("*.py")}
+
+
+def test_every_source_has_a_target() -> None:
+    covered = sources_of((ROOT / "BUILD").read_text(encoding="utf-8"), ROOT)
+    assert python_files(ROOT) - covered == set()
+
+
+def test_a_missing_source_is_found(tmp_path: Path) -> None:
+    for name in ("tfcausal/schema/a.py", "tfcausal/new/b.py", "setup.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    covered = sources_of((ROOT / "BUILD").read_text(encoding="utf-8"), tmp_path)
+    assert python_files(tmp_path) - covered == {"tfcausal/new/b.py"}
+
+
+def test_every_test_file_is_a_test_target() -> None:
+    build = (ROOT / "BUILD").read_text(encoding="utf-8")
+    assert 'for path in glob(["tests/**/test_*.py"])' in build
+    assert "py_test(" in build

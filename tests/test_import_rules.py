@@ -1,0 +1,176 @@
+"""Which room may look into which: every import in the package is walked.
+
+A room imports only from the rooms before it in ROOMS. A library that only one room may
+touch is imported there alone.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = (
+    ("schema", "stats"),
+    ("data",),
+    ("keras_compat",),
+    ("samplers",),
+    ("losses",),
+    ("layers",),
+    ("methods",),
+    ("training",),
+    ("evaluation",),
+    ("serving",),
+    ("reports",),
+    ("cli",),
+)
+BELOW_ALL = ("errors", "version")
+HEIGHT = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}
+OWNERS = {
+    "keras": "keras_compat",
+    "tf_keras": "keras_compat",
+    "tensorflow_recommenders": "keras_compat",
+    "scann": "serving",
+    "matplotlib": "reports",
+}
+ONLY_INSIDE_FUNCTIONS = ("scann", "matplotlib")
+WORKERS_MAY_IMPORT = ("schema", "stats", *BELOW_ALL)
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    inside_function: bool
+
+
+def imports(source: str) -> Iterator[Import]:
+    """Yields every module that a source imports, functions' own imports too."""
+
+    def visit(node: ast.AST, inside: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, inside)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            module = node.module or ""
+            if module in ("tfcausal", "beam_jobs"):
+                for alias in node.names:
+                    yield Import(f"{module}.{alias.name}", inside)
+            else:
+                yield Import(module, inside)
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, inside or function)
+
+    yield from visit(ast.parse(source), False)
+
+
+def faults(path: str, source: str) -> list[str]:
+    """Returns what a file imports against the rules."""
+    parts = Path(path).with_suffix("").parts
+    found = []
+    for imported in imports(source):
+        names = imported.module.split(".")
+        rule = (
+            _worker_rule(names, imported)
+            if parts[0] == "beam_jobs"
+            else _room_rule(parts, names)
+        )
+        room = parts[1] if parts[0] == "tfcausal" and len(parts) > 1 else parts[0]
+        owner = OWNERS.get(names[0])
+        if owner is not None and room != owner:
+            rule = f"only {owner} imports {names[0]}"
+        if names[0] in ONLY_INSIDE_FUNCTIONS and not imported.inside_function:
+            rule = f"{names[0]} is imported inside functions"
+        if rule:
+            found.append(f"{path} imports {imported.module}: {rule}")
+    return found
+
+
+def _worker_rule(names: list[str], imported: Import) -> str:
+    if names[0] != "tfcausal" or names[1] in WORKERS_MAY_IMPORT:
+        return ""
+    if names[1] == "serving" and imported.inside_function:
+        return ""
+    return "jobs import schema and stats; serving only inside functions"
+
+
+def _room_rule(parts: tuple[str, ...], names: list[str]) -> str:
+    if names[0] in ("apache_beam", "beam_jobs"):
+        return "tfcausal never imports Beam"
+    room = parts[1]
+    if room in ("schema", "stats") and names[0] not in (
+        "tfcausal",
+        "numpy",
+        "pyarrow",
+        *sys.stdlib_module_names,
+    ):
+        return "schema and stats import numpy and pyarrow only"
+    if names[0] != "tfcausal" or room == "__init__" or names[1] in BELOW_ALL:
+        return ""
+    if room in BELOW_ALL:
+        return "errors and version import no room"
+    if names[1] == room:
+        siblings = ("base", "registry", "__init__")
+        if room == "methods" and parts[2] not in siblings and names[2] not in siblings:
+            return "a method imports no other method"
+        return ""
+    if HEIGHT[names[1]] > HEIGHT[room] or (
+        HEIGHT[names[1]] == HEIGHT[room] and room == "schema"
+    ):
+        return f"{room} comes before {names[1]}"
+    return ""
+
+
+def sources() -> list[Path]:
+    return sorted(
+        path
+        for room in ("tfcausal", "beam_jobs")
+        for path in (ROOT / room).rglob("*.py")
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sources(), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_imports_follow_the_rooms(path: Path) -> None:
+    relative = path.relative_to(ROOT).as_posix()
+    assert faults(relative, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("tfcausal/schema/a.py", "import tensorflow"),
+        ("tfcausal/stats/a.py", "from tfcausal.data.interactions import read_part"),
+        ("tfcausal/training/a.py", "from tfcausal.evaluation import metrics"),
+        ("tfcausal/losses/a.py", "import keras"),
+        ("tfcausal/evaluation/a.py", "def f():\n    import apache_beam"),
+        ("tfcausal/evaluation/a.py", "def f():\n    import scann"),
+        ("tfcausal/serving/a.py", "import scann"),
+        ("tfcausal/methods/a.py", "from tfcausal.methods.dice import DICE"),
+        ("tfcausal/methods/a.py", "from tfcausal import cli"),
+        ("tfcausal/errors.py", "from tfcausal.schema import columns"),
+        ("beam_jobs/a.py", "from tfcausal.data import interactions"),
+        ("beam_jobs/a.py", "from tfcausal.serving import client"),
+    ],
+)
+def test_a_forbidden_import_is_found(path: str, source: str) -> None:
+    assert len(faults(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("tfcausal/serving/a.py", "def f():\n    import scann"),
+        ("tfcausal/methods/a.py", "from tfcausal.methods.base import Method"),
+        ("tfcausal/cli/a.py", "from tfcausal.serving import client"),
+        ("beam_jobs/a.py", "def f():\n    from tfcausal.serving import client"),
+        ("beam_jobs/a.py", "import apache_beam as beam\nfrom beam_jobs import split"),
+    ],
+)
+def test_an_allowed_import_passes(path: str, source: str) -> None:
+    assert faults(path, source) == []

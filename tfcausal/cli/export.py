@@ -1,0 +1,49 @@
+"""`tfcausal export`: a finished run as a SavedModel."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.option(
+    "--run", required=True, type=click.Path(path_type=Path), help="A finished run."
+)
+@click.option("--name", help="The model's name.  [default: the run's method]")
+@click.option(
+    "--root",
+    default="saved_models",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of all exported models.",
+)
+@click.option(
+    "--k", default=10, show_default=True, help="Length of serving_default's lists."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(run: Path, name: str | None, root: Path, k: int, as_json: bool) -> None:
+    """Write ROOT/NAME/VERSION, a SavedModel that loads without this library.
+
+    The version is the next free number. It appears only after a fresh process has
+    loaded it and every signature has answered as the run's vectors do.
+    """
+    from tfcausal.schema.manifest import read_manifest
+    from tfcausal.serving.export import export
+    from tfcausal.serving.warmup import WARMUP_FILE
+    from tfcausal.training.run import load_run
+
+    finished = load_run(run)
+    version = export(finished, name or finished.method, root, k=k)
+    if as_json:
+        manifest = read_manifest(version, kind="export")
+        result = {
+            "model": str(version),
+            "counts": manifest.counts,
+            "causes": manifest.details["causes"],
+            "warmup": (version / WARMUP_FILE).is_file(),
+            "fingerprint": manifest.fingerprint,
+        }
+        click.echo(json.dumps(result, sort_keys=True))
+        return
+    click.echo(f"{version}: verified in a fresh process.")

@@ -1,0 +1,77 @@
+"""`tfcausal recommend`: a user's list from an exported model, cause by cause."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tfcausal.cli.weights import parse_weights, weight_option
+
+if TYPE_CHECKING:
+    from tfcausal.serving.client import Recommendation
+
+
+@click.command("recommend")
+@click.option(
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="An exported model, whose last version counts, or one version of it.",
+)
+@click.option("--user", required=True, help="The user's id.")
+@click.option("--k", default=10, show_default=True, help="Length of the list.")
+@weight_option
+@click.option(
+    "--exclude", multiple=True, metavar="ITEM", help="Leave an item out; repeatable."
+)
+@click.option("--include_seen", is_flag=True, help="Keep what the user has seen.")
+@click.option("--index", is_flag=True, help="Search through the ScaNN index.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    model: Path,
+    user: str,
+    k: int,
+    weights: tuple[str, ...],
+    exclude: tuple[str, ...],
+    include_seen: bool,
+    index: bool,
+    as_json: bool,
+) -> None:
+    """Recommend items to a user, and show what each cause adds to the score.
+
+    An unknown user gets the most popular items, scored by popularity. --weight
+    intervenes: conformity=0 asks what the user would get without conformity.
+    """
+    from tfcausal.serving.client import load
+
+    parsed = parse_weights(weights)
+    loaded = load(model, index=index)
+    known = loaded.knows_user(user)
+    found = loaded.recommend(user, k, parsed, exclude, exclude_seen=not include_seen)
+    if as_json:
+        result = {
+            "user": user,
+            "known_user": known,
+            "weights": parsed,
+            "items": [item._asdict() for item in found],
+        }
+        click.echo(json.dumps(result))
+        return
+    applied = [f"{cause}={weight:g}" for cause, weight in parsed.items()]
+    title = " ".join([f"user {user}", *applied])
+    _print(found, title if known else f"{title}, unknown: by popularity")
+
+
+def _print(found: "list[Recommendation]", title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("item", title=Text(title))
+    for column in ("score", *(found[0].causes if found else ())):
+        table.add_column(Text(column), justify="right")
+    for item in found:
+        values = (item.score, *item.causes.values())
+        table.add_row(Text(item.item_id), *(f"{value:.4f}" for value in values))
+    Console().print(table)
