@@ -4,6 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BAZEL_OUTPUT ?= $(HOME)/.cache/tfcausal-bazel
+RULES_JAVA := /usr/share/bazel/rules/java
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-slow lint bench bazel-test lock clean
@@ -45,6 +46,9 @@ bazel-test: $(STAMP)  ## Build and test with Bazel (Debian: bazel-bootstrap, baz
 	@command -v bazel > /dev/null || { \
 	    echo "bazel must be on the path; it is not. On Debian: apt-get install" \
 	         "bazel-bootstrap bazel-rules-java." >&2; exit 2; }
+	@test -d $(RULES_JAVA) || { \
+	    echo "$(RULES_JAVA) must exist, since WORKSPACE names it; it does not." \
+	         "On Debian: apt-get install bazel-rules-java." >&2; exit 2; }
 	mkdir -p tools/bazel/runtime
 	printf 'py_runtime(\n    name = "venv",\n    interpreter_path = "%s",\n    python_version = "PY3",\n    visibility = ["//visibility:public"],\n)\n' \
 	    "$(CURDIR)/$(PY)" > tools/bazel/runtime/BUILD

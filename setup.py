@@ -34,6 +34,7 @@ setup(
         "scann[tf]~=1.4.2",
         "numpy>=2.0,<3",
         "apache-beam~=2.77",
+        "packaging>=23",
         "pyarrow>=20",
         "click>=8.1",
         "rich>=13",

@@ -168,7 +168,6 @@ def _build(pipeline: Any, plan: TripletPlan, epochs: int, num_shards: int) -> No
     _ = (
         pipeline
         | "EpochsAndShards" >> beam.Create(units)
-        | "SpreadUnits" >> beam.Reshuffle()
         | "DrawShard" >> beam.ParDo(DrawShard(plan))
         | WriteReport(plan.folder)
     )

@@ -25,7 +25,6 @@ EPOCHS = 12
 TEST_SETS = {
     "test": "intervened split",
     "test_observational": "the log's own policy",
-    "test_equal_exposure": "do(equal exposure)",
     "test_no_conformity": "do(conformity = 0)",
 }
 SHOWN_USERS = 3

@@ -4,7 +4,12 @@ import sys
 
 import pytest
 
+OPTIONS = ("-q", "-p", "no:cacheprovider")
+
 if __name__ == "__main__":
-    sys.exit(
-        pytest.main(["-q", "-m", "not slow", "-p", "no:cacheprovider", *sys.argv[1:]])
-    )
+    files = sys.argv[1:]
+    status = pytest.main([*OPTIONS, "-m", "not slow", *files])
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        # Well where all of a file's tests are slow, and only there.
+        status = pytest.main([*OPTIONS, "--collect-only", "-m", "slow", *files])
+    sys.exit(status)

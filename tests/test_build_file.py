@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.test_import_rules import imports
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("tfcausal", "beam_jobs", "tests", "examples", "tools")
 
@@ -71,6 +73,36 @@ def test_a_missing_source_is_found(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     covered = sources_of((ROOT / "BUILD").read_text(encoding="utf-8"), tmp_path)
     assert python_files(tmp_path) - covered == {"tfcausal/new/b.py"}
+
+
+def undeclared(build: str, root: Path) -> set[str]:
+    """Returns "room -> room" for every import whose library BUILD does not name."""
+    tree = ast.parse(build)
+    (rooms,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+    )
+    return {
+        f"{room} -> {names[1]}"
+        for room, deps in rooms.items()
+        for path in (root / "tfcausal" / room).rglob("*.py")
+        for imported in imports(path.read_text(encoding="utf-8"))
+        if (names := imported.module.split("."))[0] == "tfcausal" and names[1:]
+        if names[1] in rooms and names[1] not in (room, *deps)
+    }
+
+
+def test_libraries_name_what_their_rooms_import() -> None:
+    assert undeclared((ROOT / "BUILD").read_text(encoding="utf-8"), ROOT) == set()
+
+
+def test_an_undeclared_import_is_found(tmp_path: Path) -> None:
+    (tmp_path / "tfcausal/losses").mkdir(parents=True)
+    path = tmp_path / "tfcausal/losses/a.py"
+    path.write_text("def f():\n    from tfcausal.schema import columns\n")
+    build = (ROOT / "BUILD").read_text(encoding="utf-8")
+    assert undeclared(build, tmp_path) == {"losses -> schema"}
 
 
 def test_every_test_file_is_a_test_target() -> None:

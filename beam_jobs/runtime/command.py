@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +62,16 @@ def _progress(name: str) -> Iterator[None]:
     """Shows on a terminal's stderr that work is under way, and how long it took."""
     # Here and below rich stays out of Beam's workers, which import this module's room.
     from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
         return
-    begin = time.monotonic()
-    with console.status(f"{name}: at work ..."):
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        progress.add_task(name, total=None)
         yield
-    console.print(f"{name}: {time.monotonic() - begin:.1f} s")
 
 
 def _print_result(manifest: Manifest, *, as_json: bool) -> None:

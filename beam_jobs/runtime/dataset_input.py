@@ -29,22 +29,32 @@ class IngestedDataset:
     @property
     def num_shards(self) -> int:
         """Number of shards."""
-        return int(self.manifest.options["num_shards"])
+        return _promised(self, "options", "num_shards")
 
     @property
     def row_group_size(self) -> int:
         """Rows in a Parquet row group."""
-        return int(self.manifest.options["row_group_size"])
+        return _promised(self, "options", "row_group_size")
 
     @property
     def num_interactions(self) -> int:
         """Rows of all shards."""
-        return int(self.manifest.counts["interactions"])
+        return _promised(self, "counts", "interactions")
 
     @property
     def num_items(self) -> int:
         """Rows of the item vocabulary, the unknown item included."""
-        return int(self.manifest.counts["items"]) + 1
+        return _promised(self, "counts", "items") + 1
+
+
+def _promised(dataset: IngestedDataset, field: str, name: str) -> int:
+    value = getattr(dataset.manifest, field).get(name)
+    if not isinstance(value, int):
+        raise InputError(
+            f"`{dataset.folder.root}`: {field}.{name} of its manifest must be a "
+            f"number; got {value}. Run beam_jobs.ingest again."
+        )
+    return value
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.options import field_meanings, field_types, parse_value
 
 
-class JobFlags(PipelineOptions):  # type: ignore[misc]
+class JobFlags(PipelineOptions):
     """Base of the jobs' own flags: one for each field of `options_class`.
 
     Beam collects the flags of all direct subclasses of PipelineOptions and refuses two

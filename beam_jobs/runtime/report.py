@@ -54,7 +54,7 @@ def failed(error: InputError) -> Any:
     return beam.pvalue.TaggedOutput(REPORTS, Report(failures=(str(error),)))
 
 
-class MergeReports(beam.CombineFn):  # type: ignore[misc]
+class MergeReports(beam.CombineFn):
     """Adds reports up, in any grouping."""
 
     def create_accumulator(self) -> Report:
@@ -82,7 +82,7 @@ class MergeReports(beam.CombineFn):  # type: ignore[misc]
         return total
 
 
-class WriteReport(beam.PTransform):  # type: ignore[misc]
+class WriteReport(beam.PTransform):
     """Merges all reports into one file of the staged folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -94,7 +94,7 @@ class WriteReport(beam.PTransform):  # type: ignore[misc]
         """Merges and writes."""
         return (
             reports
-            | "MergeReports" >> beam.CombineGlobally(MergeReports())
+            | "MergeReports" >> beam.CombineGlobally(MergeReports()).without_defaults()
             | "WriteReportFile" >> beam.Map(_write, self._path)
         )
 

@@ -52,7 +52,7 @@ def clean_schema(*, rating: bool, timestamp: bool) -> pa.Schema:
     return pa.schema([*fields, (POSITION, pa.int64())])
 
 
-class ReadUnits(beam.DoFn):  # type: ignore[misc]
+class ReadUnits(beam.DoFn):
     """Reads and cleans a piece of the input, and cuts it by user."""
 
     def __init__(self, num_shards: int, min_rating: float | None) -> None:
@@ -91,7 +91,7 @@ class ReadUnits(beam.DoFn):  # type: ignore[misc]
             )
 
 
-class _JoinShards(beam.DoFn):  # type: ignore[misc]
+class _JoinShards(beam.DoFn):
     def __init__(self, repeats: Repeats) -> None:
         self._repeats = repeats
 
@@ -107,7 +107,7 @@ class _JoinShards(beam.DoFn):  # type: ignore[misc]
         yield counted(_NAMESPACE, {"rows_repeated": repeated})
 
 
-class _DropRare(beam.DoFn):  # type: ignore[misc]
+class _DropRare(beam.DoFn):
     def __init__(self, min_item_count: int, min_user_count: int) -> None:
         self._min_item_count = min_item_count
         self._min_user_count = min_user_count
@@ -131,7 +131,7 @@ class _DropRare(beam.DoFn):  # type: ignore[misc]
         )
 
 
-class MergeIdCounts(beam.CombineFn):  # type: ignore[misc]
+class MergeIdCounts(beam.CombineFn):
     """Adds counts of ids up, tables as bytes in and out."""
 
     _AT_ONCE = 16
@@ -165,7 +165,7 @@ def _make_vocabulary(counts: bytes, path: Path, id_column: str) -> bytes:
     return table_to_bytes(table.select([id_column]))
 
 
-class _WriteShards(beam.DoFn):  # type: ignore[misc]
+class _WriteShards(beam.DoFn):
     def __init__(self, folder: Path, row_group_size: int) -> None:
         self._folder = folder
         self._row_group_size = row_group_size
@@ -182,7 +182,7 @@ class _WriteShards(beam.DoFn):  # type: ignore[misc]
         yield counted(_NAMESPACE, {"interactions": len(rows)})
 
 
-class _WriteRejected(beam.DoFn):  # type: ignore[misc]
+class _WriteRejected(beam.DoFn):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -228,7 +228,7 @@ class IngestPlan:
     row_group_size: int
 
 
-class Ingest(beam.PTransform):  # type: ignore[misc]
+class Ingest(beam.PTransform):
     """From pieces of the input to the files of a data set; gives the reports."""
 
     def __init__(self, plan: IngestPlan) -> None:
@@ -243,7 +243,6 @@ class Ingest(beam.PTransform):  # type: ignore[misc]
         read = (
             pipeline
             | "Units" >> beam.Create(plan.units)
-            | "SpreadUnits" >> beam.Reshuffle()
             | "ReadUnits"
             >> beam.ParDo(ReadUnits(plan.num_shards, plan.min_rating)).with_outputs(
                 _REJECTED, REPORTS, main="rows"
@@ -258,8 +257,10 @@ class Ingest(beam.PTransform):  # type: ignore[misc]
                 _ITEM_COUNTS, REPORTS, main="rows"
             )
         )
-        all_items = joined[_ITEM_COUNTS] | "CountAllItems" >> beam.CombineGlobally(
-            MergeIdCounts()
+        all_items = (
+            joined[_ITEM_COUNTS]
+            | "CountAllItems"
+            >> beam.CombineGlobally(MergeIdCounts()).without_defaults()
         )
         kept = joined.rows | "DropRare" >> beam.ParDo(
             _DropRare(plan.min_item_count, plan.min_user_count),
@@ -267,7 +268,8 @@ class Ingest(beam.PTransform):  # type: ignore[misc]
         ).with_outputs(_USER_COUNTS, _ITEM_COUNTS, REPORTS, main="rows")
         users, items = (
             kept[tag]
-            | f"Count{label}" >> beam.CombineGlobally(MergeIdCounts())
+            | f"Count{label}"
+            >> beam.CombineGlobally(MergeIdCounts()).without_defaults()
             | f"Number{label}" >> beam.Map(_make_vocabulary, path, id_column)
             for tag, label, path, id_column in (
                 (_USER_COUNTS, "Users", folder.users, columns.USER_ID),
@@ -287,7 +289,6 @@ class Ingest(beam.PTransform):  # type: ignore[misc]
         checksums = (
             pipeline
             | "Files" >> beam.Create(plan.files)
-            | "SpreadFiles" >> beam.Reshuffle()
             | "Checksums" >> beam.Map(_checksum)
         )
         reports = (read[REPORTS], joined[REPORTS], kept[REPORTS], written[REPORTS])

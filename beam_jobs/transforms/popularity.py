@@ -12,7 +12,7 @@ from tfcausal.schema import columns
 from tfcausal.stats.popularity import Int64s, ItemCounts
 
 
-class ReadRowGroups(beam.PTransform):  # type: ignore[misc]
+class ReadRowGroups(beam.PTransform):
     """Reads some columns of Parquet files, a RecordBatch for each row group."""
 
     def __init__(self, paths: Sequence[Path], names: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ def _read_row_group(
     yield from table.combine_chunks().to_batches()
 
 
-class CountItems(beam.CombineFn):  # type: ignore[misc]
+class CountItems(beam.CombineFn):
     """Counts the item column of RecordBatches into one array."""
 
     def __init__(self, num_items: int) -> None:
@@ -82,7 +82,7 @@ class CountItems(beam.CombineFn):  # type: ignore[misc]
         return counts.counts
 
 
-class CountPopularity(beam.PTransform):  # type: ignore[misc]
+class CountPopularity(beam.PTransform):
     """From RecordBatches with an item column to one [num_items] int64 array."""
 
     def __init__(self, num_items: int) -> None:

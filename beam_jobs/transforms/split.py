@@ -100,7 +100,7 @@ def _rows(first_row: int, table: pa.Table) -> npt.NDArray[np.int64]:
     return first_row + np.arange(len(table), dtype=np.int64)
 
 
-class _SelectionDoFn(beam.DoFn):  # type: ignore[misc]
+class _SelectionDoFn(beam.DoFn):
     """Base of the stages of a selection, by pool keys or, within it, by part keys."""
 
     def __init__(self, plan: SplitPlan, *, of_pool: bool) -> None:
@@ -142,7 +142,7 @@ class _Gather(_SelectionDoFn):
             yield found.at(targets.matching(found.keys))
 
 
-class SumArrays(beam.CombineFn):  # type: ignore[misc]
+class SumArrays(beam.CombineFn):
     """Adds numpy arrays of one shape up; gives None where there is none."""
 
     def create_accumulator(self) -> npt.NDArray[np.int64] | None:
@@ -173,11 +173,7 @@ def _narrow(counts: npt.NDArray[np.int64], targets: Targets) -> Targets:
     return targets.narrowed(counts)
 
 
-def _first_targets(_: None, ranks: Sequence[int]) -> Targets:
-    return Targets.of_ranks(ranks)
-
-
-class SelectSmallest(beam.PTransform):  # type: ignore[misc]
+class SelectSmallest(beam.PTransform):
     """Finds the thresholds of some ranks among the keys of all shards.
 
     Shard numbers in; one list of thresholds out, in the order of the ranks.
@@ -207,34 +203,34 @@ class SelectSmallest(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Counts LEVELS digits, then gathers and compares what is left."""
-        nothing = shards.pipeline | "Nothing" >> beam.Create([None])
-        pool = beam.pvalue.AsSingleton(nothing if self._pool is None else self._pool)
-        targets = nothing | "Ranks" >> beam.Map(_first_targets, self._ranks)
+        pool = None if self._pool is None else beam.pvalue.AsSingleton(self._pool)
+        targets: Any = Targets.of_ranks(self._ranks)
         for level in range(LEVELS):
-            known = beam.pvalue.AsSingleton(targets)
-            targets = (
+            narrowed = (
                 shards
                 | f"CountDigit{level}"
                 >> beam.ParDo(
-                    _CountDigits(self._plan, of_pool=self._of_pool), pool, known
+                    _CountDigits(self._plan, of_pool=self._of_pool), pool, targets
                 )
-                | f"SumDigit{level}" >> beam.CombineGlobally(SumArrays())
-                | f"NarrowDigit{level}" >> beam.Map(_narrow, known)
+                | f"SumDigit{level}"
+                >> beam.CombineGlobally(SumArrays()).without_defaults()
+                | f"NarrowDigit{level}" >> beam.Map(_narrow, targets)
             )
+            targets = beam.pvalue.AsSingleton(narrowed)
         return (
             shards
             | "Gather"
             >> beam.ParDo(
                 _Gather(self._plan, of_pool=self._of_pool),
                 pool,
-                beam.pvalue.AsSingleton(targets),
+                targets,
             )
             | "Together" >> beam.combiners.ToList()
-            | "Thresholds" >> beam.Map(thresholds, beam.pvalue.AsSingleton(targets))
+            | "Thresholds" >> beam.Map(thresholds, targets)
         )
 
 
-class _WriteParts(beam.DoFn):  # type: ignore[misc]
+class _WriteParts(beam.DoFn):
     def __init__(self, plan: SplitPlan, folder: Path, row_group_size: int) -> None:
         self._plan = plan
         self._reader = _KeyReader(plan)
@@ -251,7 +247,9 @@ class _WriteParts(beam.DoFn):  # type: ignore[misc]
         table = pq.read_table(plan.dataset.interactions / shard_name(shard))
         first_row = shard << _SHARD_BITS
         by_part = self._reader.part(table, first_row)
-        place = sum((~end.among(by_part)).astype(np.int64) for end in ends[:-1])
+        place = np.zeros(len(table), np.int64)
+        for end in ends[:-1]:
+            place += ~end.among(by_part)
         names = list(plan.parts)
         if plan.rest is not None and pool is not None:
             chosen = pool.among(self._reader.pool(table, first_row))
@@ -269,7 +267,7 @@ def _only(found: list[Threshold]) -> Threshold:
     return threshold
 
 
-class Split(beam.PTransform):  # type: ignore[misc]
+class Split(beam.PTransform):
     """Writes the parts of a split; gives the reports."""
 
     def __init__(
@@ -292,11 +290,7 @@ class Split(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Selects the pool, cuts it into parts, writes."""
         plan = self._plan
-        shards = (
-            pipeline
-            | "Shards" >> beam.Create(range(self._num_shards))
-            | "SpreadShards" >> beam.Reshuffle()
-        )
+        shards = pipeline | "Shards" >> beam.Create(range(self._num_shards))
         pool = None
         if plan.pool_rows is not None:
             pool = (
@@ -307,9 +301,8 @@ class Split(beam.PTransform):  # type: ignore[misc]
         ends = shards | "SelectParts" >> SelectSmallest(
             plan, plan.part_ends, pool, of_pool=False
         )
-        no_pool = pipeline | "NoPool" >> beam.Create([None])
         return shards | "WriteParts" >> beam.ParDo(
             _WriteParts(plan, self._folder, self._row_group_size),
-            beam.pvalue.AsSingleton(no_pool if pool is None else pool),
+            None if pool is None else beam.pvalue.AsSingleton(pool),
             beam.pvalue.AsSingleton(ends),
         )

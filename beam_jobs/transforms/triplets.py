@@ -53,7 +53,7 @@ class _Rows:
     occurrences: negatives.Int32s | None
 
 
-class DrawShard(beam.DoFn):  # type: ignore[misc]
+class DrawShard(beam.DoFn):
     """From (epoch, shard) to a TFRecord file of that shard's triplets."""
 
     def __init__(self, plan: TripletPlan) -> None:

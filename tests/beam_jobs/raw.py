@@ -95,7 +95,7 @@ class Expected:
     def of(
         cls, rows: Sequence[Row], *, min_rating: float, min_item: int, min_user: int
     ) -> "Expected":
-        """Filters by rating, keeps earliest repeats, then drops rare items and users."""
+        """Filters by rating, keeps earliest repeats, drops rare items, then users."""
         kept: dict[tuple[str, str], tuple[float, int]] = {}
         for user, item, rating, time in rows:
             if rating < min_rating:
@@ -106,10 +106,14 @@ class Expected:
         items = Counter(item for _, item in kept)
         kept = {pair: row for pair, row in kept.items() if items[pair[1]] >= min_item}
         users = Counter(user for user, _ in kept)
-        return cls({pair: row for pair, row in kept.items() if users[pair[0]] >= min_user})
+        return cls(
+            {pair: row for pair, row in kept.items() if users[pair[0]] >= min_user}
+        )
 
     def vocabulary(self, place: int) -> list[tuple[str, int]]:
         """Returns (id, count) of users (0) or items (1), the unknown one first."""
         counts = Counter(pair[place] for pair in self.rows)
-        ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0].encode()))
+        ordered = sorted(
+            counts.items(), key=lambda entry: (-entry[1], entry[0].encode())
+        )
         return [("", 0), *ordered]

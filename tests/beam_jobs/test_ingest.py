@@ -46,14 +46,19 @@ def test_three_files_against_a_plain_computation(
         rows, min_rating=min_rating, min_item=min_item, min_user=min_user
     )
     folder = DatasetFolder(tmp_path / "dataset")
-    for place, path, name in ((0, folder.users, "user_id"), (1, folder.items, "item_id")):
+    for place, path, name in (
+        (0, folder.users, "user_id"),
+        (1, folder.items, "item_id"),
+    ):
         table = pq.read_table(path)
         assert table.schema.equals(vocabulary_schema(name))
         found = list(zip(*table.to_pydict().values(), strict=True))
         assert found == expected.vocabulary(place)
     table = read_interactions(folder.interactions)
     assert table.schema.equals(interactions_schema(rating=True, timestamp=True))
-    values = zip(table["rating"].to_pylist(), table["timestamp"].to_pylist(), strict=True)
+    values = zip(
+        table["rating"].to_pylist(), table["timestamp"].to_pylist(), strict=True
+    )
     pairs = with_ids(folder.root, table)
     assert dict(zip(pairs, values, strict=True)) == expected.rows
     assert len(pairs) == len(expected.rows) == manifest.counts["interactions"]
@@ -115,7 +120,13 @@ def test_manifest_promises_every_file_and_names_no_place(tmp_path: Path) -> None
 
 def test_integer_ids_of_parquet_equal_those_of_csv(tmp_path: Path) -> None:
     rows = [(number % 7, number % 11, 1.0, number) for number in range(60)]
-    columns = dict(zip(("user_id", "item_id", "rating", "timestamp"), zip(*rows, strict=True), strict=True))
+    columns = dict(
+        zip(
+            ("user_id", "item_id", "rating", "timestamp"),
+            zip(*rows, strict=True),
+            strict=True,
+        )
+    )
     pq.write_table(pa.table(columns), tmp_path / "raw.parquet", row_group_size=13)
     write_csv(tmp_path / "raw.csv", rows)
     run(options(tmp_path / "raw.csv", tmp_path / "a"))

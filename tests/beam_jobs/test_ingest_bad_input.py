@@ -154,7 +154,9 @@ def test_damaged_files(tmp_path: Path) -> None:
     text = HEADER + b"".join(b"u%d,i%d,3,4\n" % (n * 7919, n) for n in range(30_000))
     whole = gzip.compress(text)
     (tmp_path / "raw.csv.gz").write_bytes(whole[: len(whole) // 2])
-    refused(ingest(tmp_path / "raw.csv.gz", tmp_path / "dataset"), "readable to its end")
+    refused(
+        ingest(tmp_path / "raw.csv.gz", tmp_path / "dataset"), "readable to its end"
+    )
     table = pa.table({"user_id": list(range(5_000)), "item_id": list(range(5_000))})
     pq.write_table(table, tmp_path / "raw.parquet", compression="zstd")
     content = bytearray((tmp_path / "raw.parquet").read_bytes())

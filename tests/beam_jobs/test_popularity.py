@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.test_pipeline import TestPipeline as BeamPipeline
 from apache_beam.testing.util import BeamAssertException, assert_that
 
 from beam_jobs.popularity import PopularityOptions, run
@@ -48,7 +48,7 @@ def test_any_grouping_of_batches_gives_the_same_counts() -> None:
 
 
 def test_transform() -> None:
-    with TestPipeline(runner="FnApiRunner") as pipeline:
+    with BeamPipeline(runner="FnApiRunner") as pipeline:
         counts = (
             pipeline
             | beam.Create([batch([1, 2, 2]), batch([]), batch([3])])
@@ -58,7 +58,7 @@ def test_transform() -> None:
 
 
 def test_transform_of_nothing_counts_nothing() -> None:
-    with TestPipeline(runner="FnApiRunner") as pipeline:
+    with BeamPipeline(runner="FnApiRunner") as pipeline:
         counts = pipeline | beam.Create([]) | CountPopularity(3)
         assert_that(counts, is_counts([0, 0, 0]))
 
@@ -74,7 +74,7 @@ def test_reads_only_what_is_asked_for(tmp_path: Path) -> None:
         if found != [(["item"], [1, 1]), (["item"], [2])]:
             raise BeamAssertException(str(found))
 
-    with TestPipeline(runner="FnApiRunner") as pipeline:
+    with BeamPipeline(runner="FnApiRunner") as pipeline:
         assert_that(pipeline | ReadRowGroups(paths, ["item"]), check)
 
 

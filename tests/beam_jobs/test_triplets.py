@@ -59,7 +59,9 @@ def test_every_training_row_gets_negatives_it_never_met(dataset: Path) -> None:
         users = np.concatenate([block.users for block in blocks])
         positives = np.concatenate([block.positives for block in blocks])
         negatives = np.concatenate([block.negatives for block in blocks])
-        assert sorted(zip(users.tolist(), positives.tolist(), strict=True)) == sorted(rows)
+        assert sorted(zip(users.tolist(), positives.tolist(), strict=True)) == sorted(
+            rows
+        )
         assert negatives.shape == (len(rows), 4)
         for user, chosen in zip(users.tolist(), negatives.tolist(), strict=True):
             assert len(set(chosen)) == 4
@@ -89,7 +91,9 @@ def test_examples_hold_the_same_triplets(dataset: Path) -> None:
     paths = [str(path) for path in sorted(folder.iterdir())]
     width = 4
     shape = {
-        name: tf.io.FixedLenFeature([1 if name in ("user", "positive") else width], tf.int64)
+        name: tf.io.FixedLenFeature(
+            [1 if name in ("user", "positive") else width], tf.int64
+        )
         for name in ("user", "positive", "negative", "case", "support")
     }
     records = list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
@@ -113,7 +117,9 @@ def test_a_user_who_met_everything_has_no_negative(tmp_path: Path) -> None:
     ingest(IngestOptions(str(raw), "csv", dataset))
     split(SplitOptions(dataset, "random", fractions=(1.0, 0.0, 0.0)))
     popularity(PopularityOptions(dataset))
-    manifest = run(TripletOptions(dataset, epochs=1, negatives="uniform", num_negatives=2))
+    manifest = run(
+        TripletOptions(dataset, epochs=1, negatives="uniform", num_negatives=2)
+    )
     assert manifest.counts["rows_short_of_negatives"] == 6
     for block in read_blocks(dataset, 0):
         for user, support, chosen in zip(

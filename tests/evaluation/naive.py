@@ -8,15 +8,9 @@ import numpy as np
 from tfcausal.schema.vectors import CausalVectors
 
 
-def score(vectors: CausalVectors, user: int, item: int) -> np.float32:
-    products = [
-        np.float32(
-            sum(np.float32(a) * np.float32(b) for a, b in zip(q, c, strict=True))
-        )
-        for q in vectors.queries[user]
-        for c in [vectors.candidates[item]]
-    ]
-    return max(products)
+def score(vectors: CausalVectors, user: int, item: int) -> float:
+    candidate = vectors.candidates[item]
+    return max(float(np.dot(query, candidate)) for query in vectors.queries[user])
 
 
 def ranked(scores: Mapping[int, float], masked: set[int], k: int) -> list[int]:
@@ -31,7 +25,7 @@ def user_lists(
     lists = {}
     for user in users:
         scores = {
-            item: float(score(vectors, user, item))
+            item: score(vectors, user, item)
             for item in range(1, len(vectors.candidates))
         }
         lists[user] = ranked(scores, masked.get(user, set()), k)

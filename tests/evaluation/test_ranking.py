@@ -20,7 +20,7 @@ def ranked(vectors: CausalVectors, masked: ItemLists, k: int) -> tuple:
     )
 
 
-@pytest.mark.parametrize("k", [1, 7, 64, 149, 200])
+@pytest.mark.parametrize("k", [1, 7, 149, 200])
 # Powers of two, about 1e6 and 1e30, so that sums stay exact.
 @pytest.mark.parametrize("scale", [1.0, 2.0**20, 2.0**100])
 @pytest.mark.parametrize("num_queries", [1, 3])

@@ -43,6 +43,10 @@ def test_cut_by_user_keeps_each_user_whole_and_every_row() -> None:
     parts = cut_by_user(clean_rows(ROWS), 3)
     users = [set(part["user_id"].to_pylist()) for part in parts.values()]
     assert sum(map(len, users)) == len(set.union(*users)) == 3
+    for part in parts.values():
+        # No shard carries the ids of another.
+        (ids,) = part["user_id"].chunks
+        assert set(ids.dictionary.to_pylist()) == set(ids.to_pylist())
     positions = [row for part in parts.values() for row in part["position"].to_pylist()]
     assert sorted(positions) == list(range(6))
     assert cut_by_user(clean_rows(ROWS).slice(0, 0), 3) == {}

@@ -1,6 +1,7 @@
 """Counts of ids and the order of vocabularies."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,7 @@ def test_any_grouping_gives_the_same_counts(cuts: list[int]) -> None:
     texts = list("abracadabra")
     ends = [0, *cuts, len(texts)]
     tables = [
-        vocabulary.count_ids(encoded(texts[begin:end]))
-        for begin, end in zip(ends[:-1], ends[1:], strict=True)
+        vocabulary.count_ids(encoded(texts[begin:end])) for begin, end in pairwise(ends)
     ]
     nested = vocabulary.merge_counts([vocabulary.merge_counts(tables[:2]), *tables[2:]])
     assert as_dict(nested) == dict(Counter(texts))

@@ -1,6 +1,8 @@
 """`tfcausal train`: fit a method on a data set."""
 
+import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +82,20 @@ def command(
         seed=seed,
     )
     opened = open_dataset(dataset)
-    finished = train(
-        opened,
-        method,
-        method_options,
-        options,
-        run,
-        validator(opened, monitor=options.monitor),
-        overwrite=overwrite,
-        verbose=0 if quiet else 1,
-    )
+    # Keras prints its progress where results are to be printed: a bar on a terminal, a
+    # line an epoch elsewhere.
+    verbose = 0 if quiet else 1 if sys.stderr.isatty() else 2
+    with contextlib.redirect_stdout(sys.stderr):
+        finished = train(
+            opened,
+            method,
+            method_options,
+            options,
+            run,
+            validator(opened, monitor=options.monitor),
+            overwrite=overwrite,
+            verbose=verbose,
+        )
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
     best = max(history, key=lambda epoch: float(epoch[f"val_{options.monitor}"]))

@@ -150,7 +150,7 @@ class Recommender:
         for cause, weight in weights.items():
             if cause not in self.causes:
                 raise unknown_name("cause", cause, self.causes)
-            if not np.isfinite(np.float32(weight)):
+            if not abs(weight) <= float(np.finfo(np.float32).max):
                 raise InputError(
                     f"The weight of `{cause}` must be finite; got {weight}."
                 )

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError
+from tfcausal.evaluation.ranking import BLOCK_SCORES, longest
 from tfcausal.schema.folders import refuse_existing, staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -28,6 +28,8 @@ from tfcausal.serving.item_index import (
 )
 
 _BATCH = 8192
+_TRAINING_SAMPLE = 250_000
+_ROUNDING = 1e-5
 
 
 def build_index(
@@ -56,15 +58,14 @@ def build_index(
             is below the floor; then no index is written.
         ImportError: If ScaNN is not installed.
     """
-    pybind = scann_module()
     target = index_folder(version)
     if not overwrite:
         refuse_existing(target)
     manifest = read_manifest(version, kind="export")
-    model = tf.saved_model.load(str(version))
     items = read_ids(version / "assets" / "items.txt")
     if len(set(items)) != len(items):
         raise InputError(f"`{version}` must name each item once; an id is there twice.")
+    model = tf.saved_model.load(str(version))
     vectors = np.concatenate(
         [
             model.signatures["item_embedding"](item_id=tf.constant(batch))[
@@ -78,15 +79,10 @@ def build_index(
     asked = tf.constant([users[user] for user in sample.tolist()])
     queries = model.signatures["user_embedding"](user_id=asked)["embedding"].numpy()
     chosen = settings or IndexSettings.for_items(len(items))
+    longest_item = longest(vectors)
     with staged_folder(target, overwrite=overwrite) as partial:
-        (partial / "scann").mkdir()
-        _build(pybind, vectors, chosen).serialize(
-            str(partial / "scann"), relative_path=True
-        )
-        (partial / "items.txt").write_text(
-            "".join(f"{item}\n" for item in items), encoding="utf-8"
-        )
-        index = open_index(pybind, partial, chosen)
+        save_searcher(partial, vectors, items, chosen)
+        index = open_index(partial, chosen, longest_item)
         recall = {
             name: recall_at(index, vectors, weighted, k)
             for name, weighted in _interventions(queries, manifest.details["causes"])
@@ -105,11 +101,44 @@ def build_index(
                 counts={"items": len(items)},
                 inputs={"export": manifest.fingerprint},
                 files=checksums(partial),
-                details={"recall": recall},
+                details={"recall": recall, "longest_item": longest_item},
                 versions=library_versions("scann", "numpy"),
             ),
         )
     return target
+
+
+def save_searcher(
+    folder: Path, vectors: Float32s, items: Sequence[str], settings: IndexSettings
+) -> None:
+    """Lets ScaNN build a searcher and writes it with the ids into `folder`.
+
+    Args:
+        folder: An existing folder.
+        vectors: [num_items, dim] float32.
+        items: Ids, one for each vector.
+        settings: How to search.
+    Raises:
+        ImportError: If ScaNN is not installed.
+    """
+    builder = scann_module().builder(vectors, min(10, len(vectors)), "dot_product")
+    if settings.num_leaves:
+        builder = (
+            builder.tree(
+                num_leaves=settings.num_leaves,
+                num_leaves_to_search=settings.leaves_to_search,
+                training_sample_size=min(len(vectors), _TRAINING_SAMPLE),
+            )
+            .score_ah(2, anisotropic_quantization_threshold=0.2)
+            .reorder(settings.reorder)
+        )
+    else:
+        builder = builder.score_brute_force()
+    (folder / "scann").mkdir()
+    builder.build().serialize(str(folder / "scann"), relative_path=True)
+    (folder / "items.txt").write_text(
+        "".join(f"{item}\n" for item in items), encoding="utf-8"
+    )
 
 
 def recall_at(index: ItemIndex, vectors: Float32s, queries: Float32s, k: int) -> float:
@@ -125,15 +154,17 @@ def recall_at(index: ItemIndex, vectors: Float32s, queries: Float32s, k: int) ->
         k: Places.
     """
     depth = min(k, len(vectors))
-    shares = []
-    for query in queries:
-        exact = vectors @ query
-        last = np.partition(exact, len(exact) - depth)[len(exact) - depth]
-        rows, scores = index.nearest(query[None], depth)
-        found = exact[rows[0][np.isfinite(scores[0])]]
-        slack = 1e-5 * float(np.abs(exact).max())
-        shares.append(float((found >= last - slack).sum()) / depth)
-    return float(np.mean(shares))
+    found_share = 0.0
+    size = max(BLOCK_SCORES // len(vectors), 1)
+    for first in range(0, len(queries), size):
+        block = queries[first : first + size]
+        exact = block @ vectors.T
+        last = np.partition(exact, -depth, axis=1)[:, -depth]
+        slack = _ROUNDING * np.abs(exact).max(axis=1)
+        rows, scores = index.nearest(block, depth)
+        reached = np.take_along_axis(exact, rows, axis=1) >= (last - slack)[:, None]
+        found_share += float((reached & np.isfinite(scores)).sum()) / depth
+    return found_share / len(queries)
 
 
 def _interventions(
@@ -147,22 +178,6 @@ def _interventions(
             scaled = flat.copy()
             scaled[:, start:stop] *= weight
             yield f"{cause}={weight}", scaled
-
-
-def _build(pybind: Any, vectors: Float32s, settings: IndexSettings) -> Any:
-    builder = pybind.builder(vectors, min(10, len(vectors)), "dot_product")
-    if not settings.num_leaves:
-        return builder.score_brute_force().build()
-    return (
-        builder.tree(
-            num_leaves=settings.num_leaves,
-            num_leaves_to_search=settings.leaves_to_search,
-            training_sample_size=min(len(vectors), 250_000),
-        )
-        .score_ah(2, anisotropic_quantization_threshold=0.2)
-        .reorder(settings.reorder)
-        .build()
-    )
 
 
 def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:

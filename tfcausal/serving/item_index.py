@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfcausal.errors import InputError
+from tfcausal.evaluation.ranking import LARGEST_SCORE, longest
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.schema.vectors import Float32s
 from tfcausal.stats.negatives import Int64s
@@ -50,8 +51,15 @@ class IndexSettings:
 class ItemIndex:
     """Finds the items of largest inner product; those excluded are never among them."""
 
-    def __init__(self, searcher: Any, items: Sequence[str], settings: IndexSettings):
-        """Takes a searcher whose row r is the item `items[r]`."""
+    def __init__(
+        self,
+        searcher: Any,
+        items: Sequence[str],
+        settings: IndexSettings,
+        longest_item: float,
+    ) -> None:
+        """Takes a searcher whose row r is the item `items[r]`, and the largest norm."""
+        self._longest_item = longest_item
         self._searcher = searcher
         self._items = items
         self._rows = {item: row for row, item in enumerate(items)}
@@ -73,12 +81,13 @@ class ItemIndex:
         Returns:
             For each query its items and scores, best first.
         Raises:
-            InputError: If k is below 1 or a query is not finite.
+            InputError: If k is below 1, or scores could leave float32.
         """
         if k < 1:
             raise InputError(f"`k` must be at least 1; got {k}.")
-        if not np.isfinite(queries).all():
-            raise InputError("Queries must be finite; check the weights of causes.")
+        # So put that a norm which is not a number is refused as well.
+        if not longest(queries) * self._longest_item <= LARGEST_SCORE:
+            raise InputError("Scores must stay finite; lower the weights of causes.")
         known = [
             {self._rows[item] for item in items if item in self._rows}
             for items in (excluded or [()] * len(queries))
@@ -152,7 +161,7 @@ def load_index(folder: Path) -> ItemIndex:
     manifest = read_manifest(folder, kind="index")
     names = ("num_leaves", "leaves_to_search", "reorder")
     settings = IndexSettings(**{name: manifest.options[name] for name in names})
-    return open_index(scann_module(), folder, settings)
+    return open_index(folder, settings, manifest.details["longest_item"])
 
 
 def read_ids(path: Path) -> list[str]:
@@ -160,15 +169,21 @@ def read_ids(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def open_index(pybind: Any, folder: Path, settings: IndexSettings) -> ItemIndex:
-    """Opens ScaNN's files below `folder`, unless a pickle is among them."""
+def open_index(folder: Path, settings: IndexSettings, longest_item: float) -> ItemIndex:
+    """Opens the searcher and the ids in `folder`, unless a pickle is among them.
+
+    Raises:
+        InputError: If one is.
+        ImportError: If ScaNN is not installed.
+    """
     if any(folder.rglob(_PICKLE)):
         raise InputError(
             f"`{folder}` must hold no {_PICKLE}, which could run anything; it does. "
             "Build the index again with `tfcausal index`."
         )
-    searcher = pybind.load_searcher(str(folder / "scann"))
-    return ItemIndex(searcher, read_ids(folder / "items.txt"), settings)
+    searcher = scann_module().load_searcher(str(folder / "scann"))
+    items = read_ids(folder / "items.txt")
+    return ItemIndex(searcher, items, settings, longest_item)
 
 
 def scann_module() -> Any:

@@ -1,7 +1,7 @@
 """The r smallest of many 64-bit keys, found by counting, on blocks in any order.
 
-A radix selection: the leading 16 bits of all keys are counted, then the next 16 bits of
-those keys that share a rank's leading ones; the few keys that are left are compared
+A radix selection: the leading bits of all keys are counted, which tells those of the
+keys at the ranks that are asked for; the few keys that share them are compared
 themselves. Counts add up, so blocks may be counted anywhere, and no one ever holds all
 keys. Rows of equal keys are told apart by their number: a selection is always exact.
 """
@@ -17,10 +17,11 @@ from tfcausal.stats.mixing import UInt64s
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-DIGIT_BITS = 16
+DIGIT_BITS = 20
 NUM_DIGITS = 1 << DIGIT_BITS
-LEVELS = 2
-"""Digits that are counted before the keys that are left are gathered."""
+LEVELS = 1
+"""Digits that are counted before the keys that are left are gathered: with one, a
+millionth of evenly spread keys, or a few thousandths of the bits of floats."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Targets:
 
     def matching(self, keys: UInt64s) -> Bools:
         """Returns [n] whether a key has the prefix of one of the targets."""
-        return self._places(np.unique(self.prefixes), keys)[1]
+        _, matching = self._places(np.unique(self.prefixes), keys)
+        return matching
 
     def _places(self, prefixes: UInt64s, keys: UInt64s) -> tuple[Int64s, Bools]:
         if self.level == 0:
@@ -130,8 +132,8 @@ class Threshold:
             return np.zeros(len(found.keys), bool)
         key = np.uint64(self.key)
         tied = (found.keys == key) & (found.rows <= self.row)
-        below: Bools = found.keys < key
-        return below | tied
+        among: Bools = (found.keys < key) | tied
+        return among
 
 
 def thresholds(left: Sequence[Keys], targets: Targets) -> list[Threshold]:

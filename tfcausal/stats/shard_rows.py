@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,7 +12,13 @@ from tfcausal.schema import columns
 from tfcausal.stats.cleaning import POSITION
 from tfcausal.stats.hashing import shards_of
 from tfcausal.stats.repeats import Repeats, resolve_repeats
-from tfcausal.stats.vocabulary import indices_in, is_among, sorted_dictionary
+from tfcausal.stats.vocabulary import (
+    indices_in,
+    is_among,
+    one_dictionary,
+    sorted_dictionary,
+    without_unused,
+)
 
 _ID_COLUMNS = (columns.USER_ID, columns.ITEM_ID)
 
@@ -27,17 +34,24 @@ def cut_by_user(rows: pa.Table, num_shards: int) -> dict[int, pa.Table]:
     """
     if not len(rows):
         return {}
-    users = rows[columns.USER_ID].combine_chunks()
-    if isinstance(users, pa.ChunkedArray):
-        users = users.chunk(0)
+    users = one_dictionary(rows[columns.USER_ID])
     shard = shards_of(users.dictionary, num_shards)[users.indices.to_numpy()]
     order = np.argsort(shard, kind="stable")
     present, firsts = np.unique(shard[order], return_index=True)
     ends = np.append(firsts[1:], len(order))
     return {
-        int(number): rows.take(pa.array(order[first:end]))
+        int(number): _selected(rows, order[first:end])
         for number, first, end in zip(present, firsts, ends, strict=True)
     }
+
+
+def _selected(rows: pa.Table, chosen: npt.NDArray[Any]) -> pa.Table:
+    part = rows.take(pa.array(chosen))
+    for name in _ID_COLUMNS:
+        # Else each shard would carry the ids of all.
+        ids = without_unused(one_dictionary(part[name]))
+        part = part.set_column(part.column_names.index(name), name, ids)
+    return part
 
 
 def join_blocks(blocks: Sequence[pa.Table], repeats: Repeats) -> pa.Table:
@@ -125,7 +139,7 @@ def ids_of(rows: pa.Table) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
 
 
 def _ids(rows: pa.Table, name: str) -> pa.DictionaryArray:
-    return sorted_dictionary(rows[name])
+    return one_dictionary(rows[name])
 
 
 def at_least(rows: pa.Table, min_rating: float | None) -> pa.Table:

@@ -22,20 +22,34 @@ def sorted_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
     Args:
         column: Dictionary arrays of strings without nulls.
     """
-    if not len(column):
-        return pa.DictionaryArray.from_arrays(
-            pa.array([], pa.int32()), pa.array([], pa.string())
-        )
-    joined = column.unify_dictionaries().combine_chunks()
-    if isinstance(joined, pa.ChunkedArray):
-        joined = pa.concat_arrays(joined.chunks)
-    used, codes = np.unique(joined.indices.to_numpy(), return_inverse=True)
-    values = joined.dictionary.take(pa.array(used))
-    ascending = pc.sort_indices(values).to_numpy()
+    joined = one_dictionary(column)
+    ascending = pc.sort_indices(joined.dictionary).to_numpy()
     rank = np.empty(len(ascending), np.int32)
     rank[ascending] = np.arange(len(ascending))
     return pa.DictionaryArray.from_arrays(
-        pa.array(rank[codes]), values.take(pa.array(ascending))
+        pa.array(rank[joined.indices.to_numpy()]),
+        joined.dictionary.take(pa.array(ascending)),
+    )
+
+
+def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Joins the chunks of a column of texts, which may have dictionaries of their own.
+
+    Args:
+        column: Dictionary arrays of strings without nulls.
+    """
+    if not column.num_chunks:
+        return pa.DictionaryArray.from_arrays(
+            pa.array([], pa.int32()), pa.array([], pa.string())
+        )
+    return pa.concat_arrays(column.unify_dictionaries().chunks)
+
+
+def without_unused(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Drops the values that no row has, as after a selection of rows."""
+    used, codes = np.unique(column.indices.to_numpy(), return_inverse=True)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), column.dictionary.take(pa.array(used))
     )
 
 

@@ -1,0 +1,131 @@
+"""`tfcausal export`, `index`, `recommend` and `explain`, one after the other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.datasets import write_dataset
+from tests.runs import random_vectors, write_run
+from tfcausal.cli import commands
+from tfcausal.errors import InputError
+
+
+def output(*arguments: object) -> str:
+    texts = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    dataset = write_dataset(folder / "dataset")
+    vectors = random_vectors(dataset.num_users, dataset.num_items)
+    return write_run(folder / "run", dataset, vectors).folder
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Path:
+    root = run.parent / "saved_models"
+    shown = json.loads(output("export", "--run", run, "--root", root, "--json"))
+    assert shown["model"] == str(root / "dice" / "1")
+    assert shown["causes"] == {"interest": [0, 5], "conformity": [5, 8]}
+    return root / "dice"
+
+
+def recommended(model: Path, *arguments: object) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(
+        output("recommend", "--model", model, "--user", "u3", "--json", *arguments)
+    )
+    return shown
+
+
+def items(shown: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in shown["items"]]
+
+
+def test_recommends(model: Path) -> None:
+    usual = recommended(model, "--k", 4)
+    assert usual["known_user"]
+    assert len(usual["items"]) == 4
+    for item in usual["items"]:
+        assert sum(item["causes"].values()) == pytest.approx(item["score"], rel=1e-5)
+    rest = recommended(model, "--k", 3, "--exclude", items(usual)[0])
+    assert items(rest) == items(usual)[1:]
+
+
+def test_weights_intervene(model: Path) -> None:
+    shown = recommended(model, "--weight", "conformity=0")
+    assert shown["weights"] == {"conformity": 0.0}
+    assert {item["causes"]["conformity"] for item in shown["items"]} == {0.0}
+    assert items(shown) != items(recommended(model))
+
+
+def test_seen_items_come_back_when_told(model: Path) -> None:
+    without, everything = (
+        recommended(model, "--k", 100),
+        recommended(model, "--k", 100, "--include_seen"),
+    )
+    assert set(items(without)) < set(items(everything))
+    assert len(items(everything)) == 79
+
+
+def test_prints_a_table(model: Path) -> None:
+    text = output("recommend", "--model", model, "--user", "u3", "--k", "2")
+    assert "interest" in text
+    assert "conformity" in text
+    text = output("recommend", "--model", model, "--user", "[bold]nobody", "--k", "2")
+    assert "[bold]nobody" in text
+    assert "unknown" in text
+
+
+def test_explains(model: Path) -> None:
+    first = recommended(model, "--k", 1)["items"][0]
+    asked = ("explain", "--model", model / "1", "--user", "u3", "--item")
+    shown = json.loads(output(*asked, first["item_id"], "--json"))
+    assert shown["user"] == "u3"
+    assert shown["score"] == pytest.approx(first["score"], rel=1e-5)
+    assert shown["causes"] == pytest.approx(first["causes"], rel=1e-4)
+    assert "conformity" in output(*asked, first["item_id"])
+
+
+def test_searches_through_the_index(model: Path) -> None:
+    pytest.importorskip("scann")
+    with pytest.raises(InputError, match="must hold a finished index"):
+        recommended(model, "--index")
+    shown = json.loads(output("index", "--model", model, "--json"))
+    assert shown["index"] == str(model / "1-scann")
+    assert min(shown["recall"].values()) >= 0.95
+    assert "recall@50" in output("index", "--model", model, "--k", "50", "--overwrite")
+    assert items(recommended(model, "--index")) == items(recommended(model))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--k=0"], "`k` must be at least 1"),
+        (["--k=-1"], "`k` must be at least 1"),
+        (["--weight=conformty=0"], "Did you mean `conformity`"),
+        (["--weight=conformity"], "must be cause=number"),
+        (["--weight=conformity=nan"], "must be finite"),
+        (["--model=nowhere"], "must be an exported model"),
+    ],
+)
+def test_refuses(model: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        recommended(model, *arguments)
+
+
+def test_explain_refuses_strangers(model: Path) -> None:
+    for user, item, message in (("u3", "x", "unknown: x"), ("x", "i1", "`user` must")):
+        with pytest.raises(InputError, match=message):
+            output("explain", "--model", model, "--user", user, "--item", item)
+
+
+def test_export_refuses_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be a finished run"):
+        output("export", "--run", tmp_path)

@@ -1,0 +1,138 @@
+"""The client: lists and explanations as the vectors have them, index or not."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfcausal.data.interactions import CheckedDataset, read_part
+from tfcausal.errors import InputError
+from tfcausal.evaluation.pairs import pair_scores
+from tfcausal.evaluation.ranking import ItemLists, rank_all
+from tfcausal.schema.manifest import read_manifest
+from tfcausal.serving.client import Recommender, load
+from tfcausal.serving.index import build_index
+from tfcausal.training.run import Run
+
+USER = 5
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, exported: Path) -> Path:
+    version = tmp_path_factory.mktemp("models") / "dice" / "1"
+    shutil.copytree(exported, version)
+    return version
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["model", "index"])
+def recommender(request: pytest.FixtureRequest, model: Path) -> Recommender:
+    if request.param:
+        pytest.importorskip("scann")
+        build_index(model, overwrite=True)
+    return load(model, index=request.param)
+
+
+def seen_by(dataset: CheckedDataset, user: int) -> set[str]:
+    rows = read_part(dataset.folder, ["train", "train_intervened"])
+    return {f"i{item}" for item in rows.items[rows.users == user]}
+
+
+@pytest.mark.parametrize("weights", [{}, {"conformity": 0.0}, {"interest": -2.0}])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_lists_are_those_of_full_ranking(
+    recommender: Recommender,
+    run: Run,
+    dataset: CheckedDataset,
+    weights: dict[str, float],
+    exclude_seen: bool,
+) -> None:
+    vectors = run.vectors().weighted(weights)
+    seen = read_part(dataset.folder, ["train", "train_intervened"])
+    masked = (
+        ItemLists.from_interactions(seen, dataset.num_users)
+        if exclude_seen
+        else ItemLists.empty(dataset.num_users)
+    )
+    (block,) = rank_all(vectors, np.asarray([USER], np.int32), masked, 20)
+    found = recommender.recommend(f"u{USER}", 20, weights, exclude_seen=exclude_seen)
+    assert [item for item, _, _ in found] == [f"i{item}" for item in block.items[0]]
+    users = np.full(20, USER)
+    scores, terms = pair_scores(vectors, users, block.items[0])
+    np.testing.assert_allclose([one.score for one in found], scores, rtol=1e-4)
+    for cause, expected in terms.items():
+        shown = [one.causes[cause] for one in found]
+        np.testing.assert_allclose(shown, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_exclusion(recommender: Recommender, dataset: CheckedDataset) -> None:
+    usual = [item for item, _, _ in recommender.recommend(f"u{USER}", 70)]
+    assert not set(usual) & seen_by(dataset, USER)
+    rest = recommender.recommend(f"u{USER}", 70, exclude=[*usual[:9], "no such item"])
+    assert [item for item, _, _ in rest] == usual[9:]
+    assert recommender.recommend(f"u{USER}", 5, exclude=usual) == []
+
+
+def test_an_unknown_user_gets_what_is_popular(recommender: Recommender) -> None:
+    assert not recommender.knows_user("nobody")
+    found = recommender.recommend("nobody", 5)
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] >= 1
+    assert {value for one in found for value in one.causes.values()} == {0.0}
+
+
+def test_explains(recommender: Recommender) -> None:
+    first = recommender.recommend(f"u{USER}", 1)[0]
+    explained = recommender.explain(f"u{USER}", first.item_id)
+    assert explained.score == pytest.approx(first.score, rel=1e-4)
+    assert sum(explained.causes.values()) == pytest.approx(explained.score, rel=1e-4)
+    assert list(explained.causes) == ["interest", "conformity"]
+
+
+def test_refuses(recommender: Recommender) -> None:
+    with pytest.raises(InputError, match="Did you mean `conformity`"):
+        recommender.recommend("u1", 5, {"conformty": 0})
+    for k in (0, -1):
+        with pytest.raises(InputError, match="`k` must be at least 1"):
+            recommender.recommend("u1", k)
+    for weight in (float("nan"), float("inf"), 1e39):
+        with pytest.raises(InputError, match="must be finite"):
+            recommender.recommend("u1", 5, {"interest": weight})
+    with pytest.raises(InputError, match="finite"):
+        recommender.recommend("u1", 5, {"interest": 3e38})
+    with pytest.raises(InputError, match="`user` must be one"):
+        recommender.explain("nobody", "i1")
+    with pytest.raises(InputError, match="unknown: no such item"):
+        recommender.explain("u1", "no such item")
+
+
+def test_takes_the_last_version(tmp_path: Path, model: Path) -> None:
+    for version in ("2", "10"):
+        shutil.copytree(model, tmp_path / version)
+    (tmp_path / "10" / "saved_model.pb").unlink()
+    with pytest.raises(OSError, match=r"10"):
+        load(tmp_path)
+    shutil.rmtree(tmp_path / "10")
+    assert load(tmp_path).knows_user("u1")
+
+
+def test_refuses_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be an exported model"):
+        load(tmp_path)
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(InputError, match="must hold a finished export"):
+        load(tmp_path)
+
+
+def test_refuses_the_index_of_another_export(tmp_path: Path, model: Path) -> None:
+    pytest.importorskip("scann")
+    version = shutil.copytree(model, tmp_path / "1")
+    with pytest.raises(InputError, match="must hold a finished index"):
+        load(version, index=True)
+    folder = build_index(version)
+    path = folder / "manifest.json"
+    fingerprint = read_manifest(version, kind="export").fingerprint
+    path.write_text(path.read_text().replace(fingerprint, "0" * 64))
+    with pytest.raises(InputError, match=r"inputs\.export must be"):
+        load(version, index=True)
