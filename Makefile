@@ -26,7 +26,7 @@ demo: $(STAMP)  ## Run the whole way on a synthetic world, into demo/
 	$(PY) examples/demo.py
 
 test: $(STAMP)  ## Run the tests
-	$(PY) -m pytest -m "not slow" -q
+	$(PY) -m pytest -m "not slow" -q -n 2 --dist loadfile
 
 test-slow: $(STAMP)  ## Run the long tests
 	$(PY) -m pytest -m slow -q

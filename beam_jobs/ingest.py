@@ -9,6 +9,7 @@ may therefore end below its minimum again.)
 
 import math
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.runtime.command import Job
-from beam_jobs.runtime.flags import JobFlags
+from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import (
     local_path,
     promised_options,
@@ -107,6 +108,10 @@ class IngestFlags(JobFlags):
     """Flags of ingest."""
 
     options_class = IngestOptions
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        add_flags(parser, IngestOptions)
 
 
 def run(

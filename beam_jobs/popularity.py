@@ -1,6 +1,7 @@
 """Item popularity in the train window, from the training parts of a split only."""
 
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import SplitDataset, open_split
-from beam_jobs.runtime.flags import JobFlags
+from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import promised_options, run_pipeline, seal
 from beam_jobs.transforms.popularity import CountPopularity, ReadRowGroups
 from tfcausal.schema import columns
@@ -41,6 +42,10 @@ class PopularityFlags(JobFlags):
     """Flags of popularity."""
 
     options_class = PopularityOptions
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        add_flags(parser, PopularityOptions)
 
 
 def run(

@@ -6,6 +6,7 @@ validation and test; the rest, which follows the log's own policy, is train.
 """
 
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import IngestedDataset, open_ingested
-from beam_jobs.runtime.flags import JobFlags
+from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import promised_options, run_pipeline, seal
 from beam_jobs.runtime.report import WriteReport, take_report
 from beam_jobs.transforms.split import Split, SplitPlan
@@ -74,6 +75,10 @@ class SplitFlags(JobFlags):
     """Flags of split."""
 
     options_class = SplitOptions
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        add_flags(parser, SplitOptions)
 
 
 def run(

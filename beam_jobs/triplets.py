@@ -5,6 +5,7 @@ trainers that read files, or that shall not spend their own time on it.
 """
 
 import sys
+from argparse import ArgumentParser
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import open_split
-from beam_jobs.runtime.flags import JobFlags
+from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import run_pipeline, seal
 from beam_jobs.runtime.report import WriteReport, take_report
 from beam_jobs.transforms.triplets import (
@@ -105,6 +106,10 @@ class TripletFlags(JobFlags):
     """Flags of triplets."""
 
     options_class = TripletOptions
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        add_flags(parser, TripletOptions)
 
 
 def run(

@@ -16,7 +16,7 @@ from tfcausal.schema.options import field_meanings, field_types, parse_value
 
 
 class JobFlags(PipelineOptions):
-    """Base of the jobs' own flags: one for each field of `options_class`.
+    """Base of the jobs' own flags, one for each field of `options_class`.
 
     Beam collects the flags of all direct subclasses of PipelineOptions and refuses two
     of the same name; below this class jobs may share names such as `--dataset`.
@@ -24,28 +24,31 @@ class JobFlags(PipelineOptions):
 
     options_class: ClassVar[type[Any]]
 
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        if "options_class" not in cls.__dict__:
-            return
-        kinds = field_types(cls.options_class)
-        meanings = field_meanings(cls.options_class)
-        for field in dataclasses.fields(cls.options_class):
-            name, kind = f"--{field.name}", kinds[field.name]
-            meaning = meanings.get(field.name, "").replace("%", "%%")
-            if kind is bool:
-                parser.add_argument(name, action="store_true", help=meaning)
-                continue
-            required = field.default is dataclasses.MISSING
-            given = "" if required else f" (default: {_shown(field.default)})"
-            parser.add_argument(
-                name,
-                type=_reader(field.name, kind),
-                required=required,
-                default=None if required else field.default,
-                metavar=_metavar(kind),
-                help=meaning + given,
-            )
+
+def add_flags(parser: argparse.ArgumentParser, options_class: type[Any]) -> None:
+    """Adds a flag for each field of a dataclass.
+
+    Args:
+        parser: Takes the flags.
+        options_class: A dataclass whose docstring explains its Attributes.
+    """
+    kinds, meanings = field_types(options_class), field_meanings(options_class)
+    for field in dataclasses.fields(options_class):
+        name, kind = f"--{field.name}", kinds[field.name]
+        meaning = meanings.get(field.name, "").replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(name, action="store_true", help=meaning)
+            continue
+        required = field.default is dataclasses.MISSING
+        given = "" if required else f" (default: {_shown(field.default)})"
+        parser.add_argument(
+            name,
+            type=_reader(field.name, kind),
+            required=required,
+            default=None if required else field.default,
+            metavar=_metavar(kind),
+            help=meaning + given,
+        )
 
 
 def _reader(name: str, kind: Any) -> Callable[[str], Any]:
@@ -104,7 +107,7 @@ def parse_flags(
         "options, 1 a bug.",
         allow_abbrev=False,
     )
-    flags._add_argparse_args(parser)
+    add_flags(parser, flags.options_class)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     beam_parser = _beam_parser()
     _refuse_unknown(argv, parser, beam_parser)

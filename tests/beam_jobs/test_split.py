@@ -141,7 +141,7 @@ def test_refusals(dataset: Path, tmp_path: Path) -> None:
 def test_too_few_rows_for_every_part(tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw.csv", [("a", "x", 1, 1), ("b", "y", 1, 1)])
     ingest(IngestOptions(str(raw), "csv", tmp_path / "dataset"))
-    with pytest.raises(InputError, match="`validation` gets none of 2"):
+    with pytest.raises(InputError, match="`test` gets none of 2"):
         run(SplitOptions(tmp_path / "dataset", "random"))
     assert not DatasetFolder(tmp_path / "dataset").splits.exists()
 

@@ -137,8 +137,8 @@ def train(
     Returns:
         The finished run.
     Raises:
-        InputError: If the data set misses something or does not fit, or the folder holds
-            another run.
+        InputError: If the data set misses something or does not fit, or the folder
+            holds another run.
     """
     description = {
         "method": method,
