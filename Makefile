@@ -36,11 +36,10 @@ lint: $(STAMP)  ## Check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(STAMP)  ## Run the benchmarks, one after the other
-	@for script in $$(ls tests/benchmarks/*.py | grep -v __init__); do \
-	    module=$$(echo $${script%.py} | tr / .); \
-	    echo "== $$module"; $(PY) -m $$module || exit 1; \
-	done
+bench: $(STAMP)  ## Run the speed benchmarks, one after the other
+	$(PY) -m tests.benchmarks.beam_popularity
+	$(PY) -m tests.benchmarks.dice_training
+	$(PY) -m tests.benchmarks.full_ranking
 
 bazel-test: $(STAMP)  ## Build and test with Bazel (Debian: bazel-bootstrap, bazel-rules-java)
 	@command -v bazel > /dev/null || { \

@@ -3,13 +3,13 @@
 import re
 from importlib.metadata import distribution
 
+from packaging.requirements import Requirement
+
 EXTRAS = ("dev", "plots", "serving")
 
 
 def pins(name: str, extras: tuple[str, ...], found: dict[str, str]) -> None:
     """Adds a distribution's requirements, and theirs, to `found`."""
-    from packaging.requirements import Requirement
-
     for text in distribution(name).requires or []:
         requirement = Requirement(text)
         marker = requirement.marker
