@@ -196,6 +196,6 @@ def scann_module() -> Any:
         from scann.scann_ops.py import scann_ops_pybind
     except ImportError as error:
         raise ImportError(
-            "An index needs ScaNN: pip install 'tfcausal[scann]'."
+            "An index needs ScaNN: pip install 'scann[tf]'."
         ) from error
     return scann_ops_pybind

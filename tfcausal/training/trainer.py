@@ -25,6 +25,7 @@ from tfcausal.schema.manifest import (
     write_manifest,
 )
 from tfcausal.stats.negatives import Catalogue, Positives
+from tfcausal.stats.order import BLOCK_ROWS
 from tfcausal.training.callbacks import (
     Checkpoints,
     Curriculum,
@@ -57,6 +58,7 @@ def training_batches(
         promised = {
             "seed": options.seed,
             "record_format": "blocks",
+            "block_rows": BLOCK_ROWS,
             "negatives": sampling.law,
             **asdict(sampling),
         }
