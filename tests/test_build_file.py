@@ -38,10 +38,18 @@ def _files(node: ast.expr, tables: dict[str, dict], root: Path) -> Iterator[str]
     elif isinstance(node, ast.Call):
         assert isinstance(node.func, ast.Name)
         assert node.func.id == "glob"
+        assert not node.keywords, "a glob that leaves files out is not understood here"
         for pattern in node.args[0].elts:  # type: ignore[attr-defined]
             for text in _patterns(pattern, tables):
                 for path in root.glob(text):
-                    yield path.relative_to(root).as_posix()
+                    if not _is_in_another_package(path, root):
+                        yield path.relative_to(root).as_posix()
+
+
+def _is_in_another_package(path: Path, root: Path) -> bool:
+    """Tells whether a BUILD file of its own hides a folder from the top's globs."""
+    folders = path.relative_to(root).parents
+    return any((root / folder / "BUILD").exists() for folder in list(folders)[:-1])
 
 
 def _patterns(node: ast.expr, tables: dict[str, dict]) -> list[str]:
@@ -73,6 +81,14 @@ def test_a_missing_source_is_found(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     covered = sources_of((ROOT / "BUILD").read_text(encoding="utf-8"), tmp_path)
     assert python_files(tmp_path) - covered == {"tfcausal/new/b.py"}
+
+
+def test_a_folder_with_a_build_file_of_its_own_is_hidden(tmp_path: Path) -> None:
+    (tmp_path / "tfcausal/schema/inner").mkdir(parents=True)
+    (tmp_path / "tfcausal/schema/inner/a.py").touch()
+    (tmp_path / "tfcausal/schema/inner/BUILD").touch()
+    covered = sources_of((ROOT / "BUILD").read_text(encoding="utf-8"), tmp_path)
+    assert python_files(tmp_path) - covered == {"tfcausal/schema/inner/a.py"}
 
 
 def undeclared(build: str, root: Path) -> set[str]:

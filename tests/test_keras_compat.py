@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_keras_2_and_keras_3_side_by_side() -> None:
             "it was imported with Keras 3",
         ),
         (
+            "import os, tensorflow\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
+            "from tfcausal.keras_compat import keras",
+            {},
+            "it was imported with Keras 3",
+        ),
+        (
             "from tfcausal.keras_compat import keras",
             {"TF_USE_LEGACY_KERAS": "0"},
             "it is 0. Set it",
@@ -66,11 +73,34 @@ def test_a_wrong_keras_is_refused_in_a_clear_line(
     assert message in last
 
 
-def test_operations_of_another_backend_import_no_tensorflow() -> None:
+def test_a_backend_set_in_keras_json_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
+    done = run(
+        "from tfcausal.keras_compat import keras",
+        KERAS_HOME=str(tmp_path),
+        KERAS_BACKEND="",
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert "the backend in keras.json is numpy. Unset it" in last
+
+
+def test_the_switch_set_before_tensorflow_is_enough() -> None:
+    done = run(
+        "import tensorflow as tf\nfrom tensorflow.keras.layers import Dense\n"
+        "from tfcausal.keras_compat import keras\n"
+        "print(issubclass(Dense, keras.layers.Layer))",
+        TF_USE_LEGACY_KERAS="true",
+    )
+    assert done.stdout.split() == ["True"]
+
+
+@pytest.mark.parametrize("backend", ["jax", "numpy"])
+def test_operations_of_another_backend_import_no_tensorflow(backend: str) -> None:
     done = run(
         "import sys\nfrom tfcausal.keras_compat import ops\n"
         "print(ops.__name__, 'tensorflow' in sys.modules)",
-        KERAS_BACKEND="jax",
+        KERAS_BACKEND=backend,
     )
     assert done.stdout.split() == ["keras.ops", "False"]
 

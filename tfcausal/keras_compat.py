@@ -13,6 +13,8 @@ whatever backend KERAS_BACKEND names. Hence three lazy names:
 import importlib
 import os
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
@@ -33,12 +35,7 @@ def __getattr__(name: str) -> Any:
 
 def _require_keras_2() -> None:
     """Raises ImportError where TensorFlow would not use, or did not use, Keras 2."""
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if backend != "tensorflow":
-        raise ImportError(
-            "Models of tfcausal need Keras's TensorFlow backend; KERAS_BACKEND is "
-            f"{backend}. Unset it, or use tfcausal.losses alone, which work with it."
-        )
+    _require_backend(os.environ.get("KERAS_BACKEND") or "tensorflow", "KERAS_BACKEND")
     found = os.environ.get(_SWITCH)
     if found not in ("1", "true", "True"):
         raise ImportError(
@@ -46,11 +43,29 @@ def _require_keras_2() -> None:
             f"Recommenders needs Keras 2; it is {found or 'not set'}. Set it in the "
             "environment, or import tfcausal.keras_compat before tensorflow."
         )
+    # TensorFlow decides at its import where `tensorflow.keras` is looked for. Setting
+    # the variable later moves the attribute alone, and the two Keras would be mixed.
     tensorflow = sys.modules.get("tensorflow")
-    picked = getattr(getattr(tensorflow, "keras", None), "__version__", "2")
-    if picked.split(".")[0] != "2":
+    if tensorflow is not None and not _picked_keras_2(tensorflow):
         raise ImportError(
-            f"TensorFlow must use Keras 2; it was imported with Keras {picked}. Set "
+            "TensorFlow must use Keras 2; it was imported with Keras 3. Set "
             f"{_SWITCH}=1 before the first import of TensorFlow, or import "
             "tfcausal.keras_compat before it."
         )
+    backend = importlib.import_module("keras").config.backend()
+    _require_backend(backend, "the backend in keras.json")
+
+
+def _require_backend(backend: str, source: str) -> None:
+    if backend != "tensorflow":
+        raise ImportError(
+            f"Models of tfcausal need Keras's TensorFlow backend; {source} is "
+            f"{backend}. Unset it, or use tfcausal.losses alone, which work with it."
+        )
+
+
+def _picked_keras_2(tensorflow: ModuleType) -> bool:
+    return any(
+        Path(folder).parts[-3:] == ("tf_keras", "api", "_v2")
+        for folder in tensorflow.__path__
+    )
