@@ -195,7 +195,5 @@ def scann_module() -> Any:
     try:
         from scann.scann_ops.py import scann_ops_pybind
     except ImportError as error:
-        raise ImportError(
-            "An index needs ScaNN: pip install 'scann[tf]'."
-        ) from error
+        raise ImportError("An index needs ScaNN: pip install 'scann[tf]'.") from error
     return scann_ops_pybind
