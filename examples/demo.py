@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 CONSOLE = Console(width=100)
-EPOCHS = 12
+EPOCHS = 10
 TEST_SETS = {
     "test": "intervened split",
     "test_observational": "the log's own policy",
