@@ -25,6 +25,12 @@ from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import train
 
 SHOWN = ("recall@20", "hr@20", "ndcg@20", "recall@50", "hr@50", "ndcg@50")
+ABLATIONS = {
+    "uniform negatives": {"negatives": "uniform"},
+    "no curriculum": {"decay": "1"},
+    "no discrepancy": {"discrepancy_weight": "0"},
+    "no cause terms": {"interest_weight": "0", "conformity_weight": "0"},
+}
 WEIGHTS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2)
 CONSOLE = rich.console.Console(width=110)
 
@@ -52,25 +58,28 @@ def vectors_of(
 
 
 def print_gains(results: dict[str, list[Evaluation]]) -> None:
-    """Prints mean and standard deviation over seeds, and DICE's gain over MF."""
-    table = rich.table.Table(title="Intervened test set, mean and deviation over seeds")
-    for column in ("metric", *results, "gain of dice"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for metric in (*SHOWN, "popularity@20"):
-        values = {
-            method: np.asarray([found.metrics[metric] for found in evaluations])
-            for method, evaluations in results.items()
-        }
-        digits = 0 if metric.startswith("popularity") else 4
-        table.add_row(
-            metric,
-            *(
-                f"{value.mean():.{digits}f} +- {value.std():.{digits}f}"
-                for value in values.values()
-            ),
-            f"{values['dice'].mean() / values['mf'].mean() - 1:+.1%}",
+    """Prints mean and standard deviation over seeds, and each gain over MF."""
+    for name in list(results)[1:]:
+        table = rich.table.Table(
+            title="Intervened test set, mean and deviation over seeds"
         )
-    CONSOLE.print(table)
+        for column in ("metric", "mf", name, "gain"):
+            table.add_column(column, justify="left" if column == "metric" else "right")
+        for metric in (*SHOWN, "popularity@20"):
+            base, found = (
+                np.asarray([evaluation.metrics[metric] for evaluation in evaluations])
+                for evaluations in (results["mf"], results[name])
+            )
+            digits = 0 if metric.startswith("popularity") else 4
+            table.add_row(
+                metric,
+                *(
+                    f"{value.mean():.{digits}f} +- {value.std():.{digits}f}"
+                    for value in (base, found)
+                ),
+                f"{found.mean() / base.mean() - 1:+.1%}",
+            )
+        CONSOLE.print(table)
 
 
 def print_curve(curve: list[dict[str, float]]) -> None:
@@ -94,12 +103,14 @@ def print_curve(curve: list[dict[str, float]]) -> None:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--mf", "mf_settings", multiple=True, help="NAME=VALUE for MF.")
 @click.option("--dice", "dice_settings", multiple=True, help="NAME=VALUE for DICE.")
+@click.option("--ablations", is_flag=True, help="Train DICE without each of its parts.")
 def main(
     dataset: Path,
     runs: Path,
     seeds: int,
     mf_settings: tuple[str, ...],
     dice_settings: tuple[str, ...],
+    ablations: bool,
 ) -> None:
     """Train both methods over seeds and print a table of the intervened test set."""
     opened = open_dataset(dataset)
@@ -109,13 +120,18 @@ def main(
         "mf": parse_settings(mf_settings),
         "dice": parse_settings(dice_settings),
     }
-    results: dict[str, list[Evaluation]] = {method: [] for method in settings}
+    if ablations:
+        for name, changes in ABLATIONS.items():
+            settings[f"dice, {name}"] = settings["dice"] | changes
+    results: dict[str, list[Evaluation]] = {name: [] for name in settings}
     first: CausalVectors | None = None
     for seed in range(seeds):
-        for method, texts in settings.items():
+        for name, texts in settings.items():
+            method = name.split(",")[0]
             vectors = vectors_of(opened, method, seed, texts, runs)
-            results[method].append(evaluate(vectors, against, chosen, causes=True))
-            if method == "dice" and first is None:
+            evaluation = evaluate(vectors, against, chosen, causes=name == "dice")
+            results[name].append(evaluation)
+            if name == "dice" and first is None:
                 first = vectors
     print_gains(results)
     for cause, metrics in results["dice"][0].causes.items():

@@ -1,6 +1,7 @@
 """DICE's terms against the formulas of the paper, pair by pair in float64."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tfcausal import methods
 from tfcausal.errors import InputError
 from tfcausal.methods.base import TripletBatch
 from tfcausal.methods.dice import DICEOptions
+from tfcausal.stats.negatives import NegativeSampling, PopularityMargin, Uniform
 
 import tensorflow as tf  # isort: skip
 
@@ -117,7 +119,21 @@ def test_the_cap_on_rows_takes_the_first_distinct_ones() -> None:
     assert found == pytest.approx(total, rel=2e-3)
 
 
+def test_negatives_follow_the_option() -> None:
+    def sampling(**given: Any) -> NegativeSampling:
+        options = DICEOptions(num_negatives=3, **given)
+        model = methods.get("dice")(options, num_users=3, num_items=4)
+        return model.negative_sampling()
+
+    assert sampling(margin=7.0, decay=0.8, min_pool=9) == PopularityMargin(
+        num_negatives=3, margin=7.0, margin_decay=0.8, min_pool=9
+    )
+    assert sampling(negatives="uniform") == Uniform(num_negatives=3)
+
+
 def test_refusals() -> None:
+    with pytest.raises(InputError, match=r"negatives.*hard"):
+        DICEOptions(negatives="hard")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="discrepancy"):
         DICEOptions(discrepancy="hsic")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="learning_rate"):

@@ -25,7 +25,9 @@ from tfcausal.methods.registry import register
 from tfcausal.stats.negatives import (
     CASE_LESS_POPULAR,
     CASE_MORE_POPULAR,
+    NegativeSampling,
     PopularityMargin,
+    Uniform,
 )
 
 INTEREST = "interest"
@@ -57,6 +59,9 @@ class DICEOptions(MethodOptions):
             the discrepancy; dCor's cost grows with the square.
         decay: Factor on both causes' weights and on the margins after each epoch, the
             curriculum; 1 for none.
+        negatives: "popularity_margin" for PNSM, or "uniform" over the items that the
+            user has not met, the paper's ablation; the cause of a pair then follows
+            from which of its two items is the more popular, without a margin.
         margin: A negative is more popular with a popularity above p + margin.
         down_margin: A negative is less popular below p - down_margin; None for below
             p / 2.
@@ -71,6 +76,7 @@ class DICEOptions(MethodOptions):
     discrepancy: Literal["dcor", "l1", "l2"] = "dcor"
     discrepancy_rows: int = 512
     decay: float = 0.9
+    negatives: Literal["popularity_margin", "uniform"] = "popularity_margin"
     margin: float = 40.0
     down_margin: float | None = None
     min_pool: int = 40
@@ -81,6 +87,11 @@ class DICEOptions(MethodOptions):
             raise InputError(
                 f"`discrepancy` must be one of {', '.join(_DISCREPANCIES)}; got "
                 f"{self.discrepancy}."
+            )
+        laws = (PopularityMargin.law, Uniform.law)
+        if self.negatives not in laws:
+            raise InputError(
+                f"`negatives` must be one of {', '.join(laws)}; got {self.negatives}."
             )
 
 
@@ -98,8 +109,10 @@ class DICE(Method):
             CONFORMITY: self.options.embedding_dim,
         }
 
-    def negative_sampling(self) -> PopularityMargin:
-        """Returns PNSM with the margin decaying as the weights do."""
+    def negative_sampling(self) -> NegativeSampling:
+        """Returns PNSM with the margin decaying as the weights do, or the uniform."""
+        if self.options.negatives == Uniform.law:
+            return Uniform(self.options.num_negatives)
         return PopularityMargin(
             num_negatives=self.options.num_negatives,
             margin=self.options.margin,
