@@ -50,9 +50,10 @@ class IngestOptions:
         output: The folder of the data set to write.
         user_column: Column of user ids (csv, parquet); user_id unless named.
         item_column: Column of item ids (csv, parquet); item_id unless named.
-        rating_column: Column of ratings; unless named, `rating` where there is one.
+        rating_column: Column of ratings; unless named, `rating` where there is one;
+            empty for none.
         timestamp_column: Column of times in seconds since 1970; unless named,
-            `timestamp` where there is one.
+            `timestamp` where there is one; empty for none.
         min_rating: Leave out ratings below this.
         min_user_count: Drop users with fewer interactions than this.
         min_item_count: Drop items with fewer interactions than this.
@@ -145,7 +146,7 @@ def run(
     if options.min_rating is not None and raw.columns.rating is None:
         raise InputError(
             f"`--min_rating` must go with a rating column; `{options.input}` has none. "
-            "Name it with --rating_column."
+            "Name it with --rating_column, or leave --min_rating out."
         )
     num_shards = options.num_shards or max(4, math.ceil(raw.num_bytes / _SHARD_BYTES))
     with staged_folder(target, overwrite=options.overwrite) as folder:
@@ -207,8 +208,8 @@ def _check(report: Report, paths: DatasetFolder, max_bad_fraction: float) -> Non
     if bad > max_bad_fraction * rows:
         raise InputError(
             f"At most {max_bad_fraction:.2%} of rows must be unreadable; got {bad:,} "
-            f"of {rows:,}: {_first_rejected(paths.rejected)}. Mend the input, or raise "
-            "--max_bad_fraction."
+            f"of {rows:,}: {_first_rejected(paths.rejected)}. Mend the input (times "
+            "are seconds since 1970), name other columns, or raise --max_bad_fraction."
         )
     if not report.counts.get("interactions", 0):
         raise InputError(

@@ -21,13 +21,14 @@ def main(folder: Path) -> None:
         num_users=dataset.num_users,
         num_items=dataset.num_items,
     )
-    options = tfcausal.TrainingOptions(batch_size=1024, steps_per_execution=8)
+    options = tfcausal.TrainingOptions(batch_size=1024, l2=1e-5, steps_per_execution=8)
     batches = tfcausal.training_batches(dataset, model, options)
-    model.compile(optimizer=tfcausal.RowSparseAdam(0.003), steps_per_execution=8)
+    tfcausal.compile_model(model, options)  # with the row-sparse Adam
     model.fit(
         batches.dataset(0, 5),
         epochs=5,
         steps_per_epoch=batches.steps_per_epoch,
+        callbacks=[tfcausal.Curriculum()],
         verbose=2,
     )
 
@@ -42,8 +43,6 @@ def main(folder: Path) -> None:
             f"recall@20 {point['recall@20']:.4f}  "
             f"popularity of what is shown {point['popularity@20']:.0f}"
         )
-    popularity = [point["popularity@20"] for point in curve]
-    assert popularity[0] < popularity[-1], "conformity must draw to what is popular"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tfcausal import keras_compat as keras_compat  # sets what TensorFlow must f
 
 _MODULES = {
     "CausalVectors": "tfcausal.schema.vectors",
+    "Curriculum": "tfcausal.training.callbacks",
     "InputError": "tfcausal.errors",
     "RowSparseAdam": "tfcausal.training.optimizers",
     "TrainingOptions": "tfcausal.training.options",
@@ -29,6 +30,7 @@ _MODULES = {
 
 __all__ = [  # the names come from __getattr__
     "CausalVectors",
+    "Curriculum",
     "InputError",
     "RowSparseAdam",
     "TrainingOptions",

@@ -189,6 +189,12 @@ def _movielens_unit(pattern: str) -> SourceUnit:
 
 def _resolve(asked: AskedColumns, found: Sequence[str], file: InputFile) -> ColumnNames:
     def required(name: str) -> str:
+        if len(found) == 1 and any(mark in found[0] for mark in ";|\t"):
+            raise InputError(
+                f"`{file.path}` must have one column `{name}`; its header is one "
+                f"field, {found[0]!r}. Fields are parted by commas in a .csv and by "
+                "tabs in a .tsv; other marks are not read."
+            )
         if found.count(name) != 1:
             raise InputError(
                 f"`{file.path}` must have one column `{name}`; got "
@@ -198,7 +204,7 @@ def _resolve(asked: AskedColumns, found: Sequence[str], file: InputFile) -> Colu
         return name
 
     def optional(name: str | None, usual: str) -> str | None:
-        if name is None and usual not in found:
+        if name == "" or (name is None and usual not in found):
             return None
         return required(name or usual)
 

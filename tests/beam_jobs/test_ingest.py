@@ -150,6 +150,15 @@ def test_named_columns_and_none_of_the_optional_ones(tmp_path: Path) -> None:
     assert table.column_names == ["user", "item"]
 
 
+def test_an_empty_name_means_no_column(tmp_path: Path) -> None:
+    (tmp_path / "raw.csv").write_text(
+        "user_id,item_id,rating,timestamp\na,x,5,2024-01-01\nb,x,3,2024-01-02\n"
+    )
+    run(options(tmp_path / "raw.csv", tmp_path / "dataset", timestamp_column=""))
+    table = read_interactions(tmp_path / "dataset/interactions")
+    assert table.column_names == ["user", "item", "rating"]
+
+
 def test_overwrite_replaces_and_its_absence_protects(tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw.csv", raw_rows())
     first = run(options(raw, tmp_path / "dataset"))

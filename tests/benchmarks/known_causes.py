@@ -7,6 +7,7 @@ its log; `make demo` leaves both. Prints the rank correlation of learned with tr
 scores, and recall and popularity over the weight of conformity on the three test sets.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ from tfcausal.data.interactions import (
 )
 from tfcausal.data.world_truth import read_truth
 from tfcausal.evaluation.disentanglement import cause_correlations, sample_pairs
-from tfcausal.evaluation.evaluator import EvaluationSet, weight_curve
+from tfcausal.evaluation.evaluator import EvaluationSet, evaluate, weight_curve
 from tfcausal.schema.protocol import protocol
 
 WEIGHTS = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
@@ -77,6 +78,7 @@ def main(
     table = rich.table.Table(title="do(conformity = w): recall@20, popularity@20")
     table.add_column("w", justify="right")
     curves = {}
+    base = []
     for name in TEST_SETS:
         table.add_column(name, justify="right")
         against = EvaluationSet.from_interactions(
@@ -88,14 +90,19 @@ def main(
         curves[name] = weight_curve(
             learned["dice"], against, chosen, cause="conformity", weights=WEIGHTS
         )
+        base.append(evaluate(learned["mf"], against, chosen).metrics)
     for place, weight in enumerate(WEIGHTS):
         points = [curves[name][place] for name in TEST_SETS]
-        cells = [f"{p['recall@20']:.4f}  {p['popularity@20']:5.0f}" for p in points]
-        table.add_row(f"{weight:.2f}", *cells)
+        table.add_row(f"{weight:.2f}", *map(_cell, points))
+    table.add_row("mf", *map(_cell, base))
     CONSOLE.print(table)
     for name, curve in curves.items():
         best = max(curve, key=lambda point: point["recall@20"])
         CONSOLE.print(f"{name}: best w = {best['weight']:.2f}", highlight=False)
+
+
+def _cell(metrics: Mapping[str, float]) -> str:
+    return f"{metrics['recall@20']:.4f}  {metrics['popularity@20']:5.0f}"
 
 
 if __name__ == "__main__":

@@ -86,6 +86,9 @@ def test_outside_test_set_in_raw_ids(
     inside = json.loads(output("--run", run, "--json"))
     assert outside["metrics"] == inside["metrics"]
     assert outside["evaluated"].endswith("outside.parquet")
+    assert (outside["rows"], outside["rows_unknown"]) == (len(rows), 2)
+    printed = output("--run", run, "--interactions", tmp_path / "outside.parquet")
+    assert "2 rows of" in printed
 
 
 def test_prints_a_table(run: Path) -> None:

@@ -127,7 +127,7 @@ def test_another_run_in_the_folder_is_refused(
     dataset: CheckedDataset, unbroken: Run
 ) -> None:
     other = TrainingOptions(**{**vars(OPTIONS), "batch_size": 32})
-    with pytest.raises(InputError, match="batch_size=64 is not 32"):
+    with pytest.raises(InputError, match="batch_size 64 there, 32 here"):
         run_dice(dataset, unbroken.folder, other)
 
 

@@ -5,6 +5,7 @@ with its traceback.
 """
 
 import importlib
+import os
 import sys
 
 import click
@@ -46,6 +47,8 @@ def commands() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command line and exits with its status."""
+    # TensorFlow's notes at its start read like failures; set it to 0 to see them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         status = commands.main(args=arguments, standalone_mode=False)
     except InputError as error:

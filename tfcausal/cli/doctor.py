@@ -36,7 +36,7 @@ ENOUGH_MEMORY = 4 * GIB
 ENOUGH_DISK = 5 * GIB
 REINSTALL = "Run `make venv` in a checkout, or `pip install --upgrade tfcausal`."
 EXTRAS = {
-    "gcp": "runs the jobs on Dataflow",
+    "gcp": "lets Beam reach Dataflow and Google Cloud Storage",
     "plots": "draws figures",
     "serving": "writes and sends TF Serving's requests",
 }

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     "protocol_name",
     default="dice",
     show_default=True,
-    help=f"How lists are made and averaged: {', '.join(protocol_names())}.",
+    help=f"How lists are made and averaged: {', '.join(protocol_names())} "
+    "(dcr only from Python so far).",
 )
 @click.option(
     "--split",
@@ -93,7 +94,11 @@ def command(
     finished = load_run(run)
     dataset = open_dataset(dataset_folder or finished.dataset)
     require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
-    evaluated = index_interactions(interactions, dataset) if interactions else split
+    evaluated: Any = split
+    rows: dict[str, int] = {}
+    if interactions:
+        evaluated = index_interactions(interactions, dataset)
+        rows = {"rows": len(evaluated), "rows_unknown": evaluated.num_unknown}
     found = evaluate(
         finished.vectors(),
         evaluation_set(dataset, evaluated, chosen),
@@ -102,12 +107,17 @@ def command(
         weights=parsed,
     )
     on = str(interactions) if interactions else split
-    _add_to_metrics(run, _label(on, found), found)
+    _add_to_metrics(run, _label(on, found), found.to_json() | rows)
     if as_json:
-        result = {"run": str(run), "evaluated": on, **found.to_json()}
+        result = {"run": str(run), "evaluated": on, **found.to_json(), **rows}
         click.echo(json.dumps(result, sort_keys=True))
-    else:
-        _print(on, found)
+        return
+    _print(on, found)
+    if rows.get("rows_unknown"):
+        click.echo(
+            f"{rows['rows_unknown']:,} rows of `{on}` were left out: the data set does "
+            f"not know their user or item. {rows['rows']:,} remain."
+        )
 
 
 def _label(on: str, found: "Evaluation") -> str:
@@ -115,7 +125,7 @@ def _label(on: str, found: "Evaluation") -> str:
     return " ".join([on, f"{found.protocol}:{found.protocol_hash}", *weights])
 
 
-def _add_to_metrics(run: Path, label: str, found: "Evaluation") -> None:
+def _add_to_metrics(run: Path, label: str, found: dict[str, Any]) -> None:
     from tfcausal.training.callbacks import write_json
 
     path = run / "metrics.json"
@@ -124,7 +134,7 @@ def _add_to_metrics(run: Path, label: str, found: "Evaluation") -> None:
         # Two evaluations at a time must not lose each other's result.
         fcntl.flock(folder, fcntl.LOCK_EX)
         content = json.loads(path.read_text(encoding="utf-8"))
-        content.setdefault("evaluations", {})[label] = found.to_json()
+        content.setdefault("evaluations", {})[label] = found
         write_json(path, content)
     finally:
         os.close(folder)

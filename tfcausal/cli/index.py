@@ -11,7 +11,7 @@ import click
     "--model",
     required=True,
     type=click.Path(path_type=Path),
-    help="An exported model, or one version of it.  [default: its last version]",
+    help="An exported model, whose last version counts, or one version of it.",
 )
 @click.option(
     "--floor",

@@ -110,6 +110,6 @@ def command(
         click.echo(json.dumps(result, sort_keys=True))
         return
     click.echo(
-        f"{run}: {method}, best of {len(history)} epochs is {best['epoch']} by "
+        f"{run}: {method}, best epoch {best['epoch'] + 1} of {len(history)} by "
         f"validation {options.monitor} = {best[f'val_{options.monitor}']:.4f}."
     )

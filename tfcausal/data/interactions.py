@@ -25,12 +25,15 @@ class Interactions:
         items: [n] int32 item indices.
         occurrences: [n] int32, or None where no user meets an item twice.
         shard_ends: [num_shards] int64; shard s ends before row shard_ends[s].
+        num_unknown: Rows of an outside set that were left out, since the data set does
+            not know their user or item.
     """
 
     users: Int32s
     items: Int32s
     occurrences: Int32s | None
     shard_ends: Int64s
+    num_unknown: int = 0
 
     def __len__(self) -> int:
         return len(self.users)
@@ -201,5 +204,7 @@ def index_interactions(
             f"`{path}` must have users and items of `{dataset.folder.root}`; none of "
             f"its {len(users)} rows has both. Check the id columns."
         )
+    num_unknown = int(np.sum(~known))
     users, items = users[known], items[known]
-    return Interactions(users, items, None, np.asarray([len(users)]))
+    ends = np.asarray([len(users)])
+    return Interactions(users, items, None, ends, num_unknown=num_unknown)

@@ -1,5 +1,6 @@
 """Batches of triplets for training, the negatives drawn in the graph where needed."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,11 @@ import tensorflow as tf
 from tfcausal.data.training_rows import Columns, TrainingRows, epoch_chunks
 from tfcausal.samplers.negatives import NegativeSampler
 from tfcausal.stats.negatives import Int64s, NegativeSampling
+
+_FEW_STEPS = 10
+"""With fewer steps an epoch, early stopping may end a training that hardly began."""
+
+_log = logging.getLogger(__name__)
 
 
 class TripletBatches:
@@ -45,6 +51,14 @@ class TripletBatches:
         self._seed = seed
         self.batch_size = min(batch_size, rows.num_rows)
         self.steps_per_epoch = rows.num_rows // self.batch_size
+        if self.steps_per_epoch < _FEW_STEPS:
+            _log.warning(
+                "An epoch of %d rows has %d steps of batch_size=%d; a smaller batch "
+                "learns more in each epoch.",
+                rows.num_rows,
+                self.steps_per_epoch,
+                self.batch_size,
+            )
 
     def dataset(
         self, first_epoch: int, end_epoch: int, skip_batches: int = 0

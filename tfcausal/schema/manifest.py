@@ -18,6 +18,17 @@ from typing import Any
 from tfcausal.errors import InputError
 
 FILE_NAME = "manifest.json"
+
+_WRITERS = {
+    "dataset": "python -m beam_jobs.ingest",
+    "splits": "python -m beam_jobs.split",
+    "popularity": "python -m beam_jobs.popularity",
+    "triplets": "python -m beam_jobs.triplets",
+    "run": "tfcausal train",
+    "export": "tfcausal export",
+    "index": "tfcausal index",
+}
+"""Kind of result to the command that makes it."""
 FORMAT_VERSION = 1
 
 
@@ -100,7 +111,7 @@ def read_manifest(folder: Path, *, kind: str) -> Manifest:
     if not path.is_file():
         raise InputError(
             f"`{folder}` must hold a finished {kind} with a {FILE_NAME}; found none. "
-            "Check the path, or run the job that writes it."
+            f"Check the path, or write it with `{_WRITERS[kind]}`."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -22,7 +22,8 @@ class TrainingOptions:
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         amsgrad: Whether Adam's denominator never falls.
-        l2: Coupled L2 on the rows of each batch.
+        l2: Coupled L2 on the rows of each batch. The authors' value is for batches of
+            128; larger batches need more: with 2,048, 1e-5 does well.
         monitor: Validation metric that decides on the best epoch; larger is better.
         reduce_patience: The learning rate falls after more epochs than this without a
             better metric.

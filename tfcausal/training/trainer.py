@@ -171,9 +171,9 @@ def _begin(folder: Path, description: Mapping[str, Any], *, overwrite: bool) -> 
         for name in ("method", "options", "inputs"):
             if found[name] != description[name]:
                 raise InputError(
-                    f"`{folder}` must be empty or hold this very run; its {name} "
-                    f"differs: {_difference(found[name], description[name])}. Choose "
-                    "another folder, or pass --overwrite."
+                    f"`{folder}` must be empty or hold this very run; {name}: "
+                    f"{_difference(found[name], description[name])}. A run cannot be "
+                    "changed or prolonged: choose another folder, or pass --overwrite."
                 )
         return
     for path in folder.iterdir():
@@ -189,10 +189,10 @@ def _begin(folder: Path, description: Mapping[str, Any], *, overwrite: bool) -> 
 
 def _difference(found: Any, wanted: Any) -> str:
     if not isinstance(found, Mapping):
-        return f"{found} instead of {wanted}"
+        return f"{found} there, {wanted} here"
     names = [name for name in wanted if found.get(name) != wanted[name]]
     return ", ".join(
-        f"{name}={found.get(name)} is not {wanted[name]}" for name in names
+        f"{name} {found.get(name)} there, {wanted[name]} here" for name in names
     )
 
 
