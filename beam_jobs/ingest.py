@@ -27,7 +27,12 @@ from beam_jobs.runtime.pipeline import (
 )
 from beam_jobs.runtime.report import Report, WriteReport, take_report
 from beam_jobs.sources.forms import FORMATS, AskedColumns, RawInput, open_input
-from beam_jobs.transforms.ingest import Ingest, IngestPlan, clean_schema
+from beam_jobs.transforms.ingest import (
+    Ingest,
+    IngestPlan,
+    clean_schema,
+    ingest_without_beam,
+)
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.dataset import DatasetFolder, shard_name
 from tfcausal.schema.folders import refuse_existing, staged_folder
@@ -153,9 +158,12 @@ def run(
         paths = DatasetFolder(folder)
         paths.interactions.mkdir()
         paths.rejected.mkdir()
+        plan = _plan(raw, options, num_shards, folder)
         run_pipeline(
-            lambda pipeline: _build(pipeline, _plan(raw, options, num_shards, folder)),
+            lambda pipeline: _build(pipeline, plan),
             pipeline_options,
+            without_beam=lambda: ingest_without_beam(plan),
+            folder=folder,
         )
         report = take_report(folder)
         _check(report, paths, options.max_bad_fraction)

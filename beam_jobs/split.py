@@ -100,12 +100,14 @@ def run(
     with staged_folder(dataset.folder.splits, overwrite=options.overwrite) as folder:
         for name in names:
             (folder / name).mkdir()
+        split = Split(plan, folder, dataset.num_shards, dataset.row_group_size)
 
         def build(pipeline: Any) -> None:
-            split = Split(plan, folder, dataset.num_shards, dataset.row_group_size)
             _ = pipeline | "Split" >> split | WriteReport(folder)
 
-        run_pipeline(build, pipeline_options)
+        run_pipeline(
+            build, pipeline_options, without_beam=split.without_beam, folder=folder
+        )
         report = take_report(folder)
         counts = {name: report.counts[name] for name in sorted(names)}
         return seal(

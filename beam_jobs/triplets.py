@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import open_split
 from beam_jobs.runtime.flags import JobFlags, add_flags
-from beam_jobs.runtime.pipeline import run_pipeline, seal
+from beam_jobs.runtime.pipeline import call, run_pipeline, seal
 from beam_jobs.runtime.report import WriteReport, take_report
 from beam_jobs.transforms.triplets import (
     BLOCKS,
@@ -144,9 +144,16 @@ def run(
         )
         for epoch in range(options.epochs):
             (folder / epoch_folder(epoch)).mkdir()
+        units = [
+            (epoch, shard)
+            for epoch in range(options.epochs)
+            for shard in range(dataset.num_shards)
+        ]
         run_pipeline(
-            lambda pipeline: _build(pipeline, plan, options.epochs, dataset.num_shards),
+            lambda pipeline: _build(pipeline, plan, units),
             pipeline_options,
+            without_beam=lambda: call(DrawShard(plan), units),
+            folder=folder,
         )
         counts = take_report(folder).counts
         return seal(
@@ -168,8 +175,7 @@ def run(
         )
 
 
-def _build(pipeline: Any, plan: TripletPlan, epochs: int, num_shards: int) -> None:
-    units = [(epoch, shard) for epoch in range(epochs) for shard in range(num_shards)]
+def _build(pipeline: Any, plan: TripletPlan, units: list[tuple[int, int]]) -> None:
     _ = (
         pipeline
         | "EpochsAndShards" >> beam.Create(units)

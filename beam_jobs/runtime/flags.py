@@ -103,7 +103,8 @@ def parse_flags(
         prog=f"python -m beam_jobs.{name}",
         description=summary,
         epilog="Beam's own options, such as --runner, are passed on to Beam. Without "
-        "--runner the job runs in this process. Exit code: 0 done, 2 wrong input or "
+        "--runner the job runs in this process; --runner=local does the same work "
+        "without Beam. Exit code: 0 done, 2 wrong input or "
         "options, 1 a bug.",
         allow_abbrev=False,
     )

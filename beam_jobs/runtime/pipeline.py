@@ -1,13 +1,14 @@
-"""Running a pipeline, and sealing the folder that it wrote."""
+"""Running a job, in Beam or without it, and sealing the folder that it wrote."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_jobs.runtime.report import REPORTS, Report, write_report
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import (
     Manifest,
@@ -19,23 +20,68 @@ from tfcausal.schema.manifest import (
 LOCAL_RUNNER = "FnApiRunner"
 """Runs in this process. Beam's own default would first try to fetch another runner."""
 
+WITHOUT_BEAM = "local"
+"""The --runner that is none: the stages' own code, one after the other, no Beam."""
+
 _NOT_PROMISED = {"input", "output", "dataset", "overwrite"}
 """Options that say where, not what: a manifest leaves them out."""
 
 
 def run_pipeline(
-    build: Callable[[beam.Pipeline], None], options: PipelineOptions | None
+    build: Callable[[beam.Pipeline], None],
+    options: PipelineOptions | None,
+    *,
+    without_beam: Callable[[], Iterable[Report]],
+    folder: Path,
 ) -> None:
-    """Builds a pipeline, runs it and waits for its end.
+    """Builds a pipeline, runs it and waits for its end; or does the work without Beam.
 
     Args:
-        build: Adds the transforms.
+        build: Adds the transforms, WriteReport among them.
         options: Beam's options; without a runner among them, LOCAL_RUNNER.
+        without_beam: Does the same work, for --runner=local.
+        folder: The folder that is being written.
     """
     options = PipelineOptions([]) if options is None else options
     runner = options.view_as(StandardOptions).runner or LOCAL_RUNNER
+    if runner == WITHOUT_BEAM:
+        write_report(without_beam(), folder)
+        return
     with beam.Pipeline(runner=runner, options=options) as pipeline:
         build(pipeline)
+
+
+def call(do_fn: beam.DoFn, elements: Iterable[Any], *sides: Any) -> Iterator[Any]:
+    """Yields what a DoFn makes of elements, without Beam.
+
+    Args:
+        do_fn: The DoFn.
+        elements: What it is to process.
+        *sides: Its side inputs.
+    """
+    do_fn.setup()
+    for element in elements:
+        yield from do_fn.process(element, *sides)
+    do_fn.teardown()
+
+
+def route(
+    outputs: Iterable[Any], main: Callable[[Any], Any], **tagged: Callable[[Any], Any]
+) -> Iterator[Report]:
+    """Hands a DoFn's outputs on by their tags, without Beam, and yields its reports.
+
+    Args:
+        outputs: From `call`.
+        main: Takes what has no tag.
+        **tagged: By tag, what takes it.
+    """
+    for output in outputs:
+        if not isinstance(output, beam.pvalue.TaggedOutput):
+            main(output)
+        elif output.tag == REPORTS:
+            yield output.value
+        else:
+            tagged[output.tag](output.value)
 
 
 def local_path(flag: str, path: str | Path) -> Path:

@@ -99,6 +99,11 @@ class WriteReport(beam.PTransform):
         )
 
 
+def write_report(reports: Iterable[Report], folder: Path) -> None:
+    """Merges reports into the file that `take_report` reads, without Beam."""
+    _write(MergeReports().merge_accumulators(reports), folder / _FILE_NAME)
+
+
 def _write(report: Report, path: Path) -> None:
     path.write_text(json.dumps(asdict(report)), encoding="utf-8")
 

@@ -6,6 +6,7 @@ units -> ReadUnits -> rows by shard -> GroupByKey -> JoinShards
 """
 
 import dataclasses
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from beam_jobs.runtime.pipeline import call, route
 from beam_jobs.runtime.report import REPORTS, Report, counted, failed
 from beam_jobs.sources.forms import read_unit
 from beam_jobs.sources.units import InputFile, SourceUnit
@@ -296,6 +298,98 @@ class Ingest(beam.PTransform):
 
     def _every_shard(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Gives each shard a block without rows, so that each gets its file."""
-        empty = table_to_bytes(self._plan.schema.empty_table())
-        shards = [(shard, empty) for shard in range(self._plan.num_shards)]
-        return pipeline | "EveryShard" >> beam.Create(shards)
+        return pipeline | "EveryShard" >> beam.Create(_every_shard(self._plan))
+
+
+def _every_shard(plan: IngestPlan) -> list[ShardBytes]:
+    empty = table_to_bytes(plan.schema.empty_table())
+    return [(shard, empty) for shard in range(plan.num_shards)]
+
+
+class _Spill:
+    """Blocks of bytes by shard, on disk until their shard is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+
+    def append(self, element: ShardBytes) -> None:
+        shard, block = element
+        with (self._folder / str(shard)).open("ab") as stream:
+            stream.write(len(block).to_bytes(8, "little") + block)
+
+    def take(self) -> Iterator[tuple[int, list[bytes]]]:
+        for path in sorted(self._folder.iterdir(), key=lambda path: int(path.name)):
+            blocks = []
+            with path.open("rb") as stream:
+                while size := stream.read(8):
+                    blocks.append(stream.read(int.from_bytes(size, "little")))
+            path.unlink()
+            yield int(path.name), blocks
+
+    def take_one_each(self) -> Iterator[ShardBytes]:
+        for shard, (block,) in self.take():
+            yield shard, block
+
+
+class _IdCounts:
+    """Counts of ids, added up as they come."""
+
+    def __init__(self) -> None:
+        self._merge = MergeIdCounts()
+        self._tables = self._merge.create_accumulator()
+
+    def add(self, table: bytes) -> None:
+        self._tables = self._merge.add_input(self._tables, table)
+
+    def total(self) -> bytes:
+        return self._merge.extract_output(self._tables)
+
+
+def ingest_without_beam(plan: IngestPlan) -> Iterator[Report]:
+    """Does what `Ingest` does, one piece and one shard at a time, without Beam.
+
+    Args:
+        plan: The plan.
+    Yields:
+        The reports.
+    """
+    folder = DatasetFolder(plan.folder)
+    spilled = plan.folder / ".spilled"
+    spilled.mkdir()
+    read, joined, kept, rejected = (
+        _Spill(spilled / name) for name in ("read", "joined", "kept", "rejected")
+    )
+    all_items, users, items = (_IdCounts() for _ in range(3))
+    for element in _every_shard(plan):
+        read.append(element)
+    yield from route(
+        call(ReadUnits(plan.num_shards, plan.min_rating), plan.units),
+        read.append,
+        rejected=rejected.append,
+    )
+    yield from route(
+        call(_JoinShards(plan.repeats), read.take()),
+        joined.append,
+        item_counts=all_items.add,
+    )
+    yield from route(
+        call(
+            _DropRare(plan.min_item_count, plan.min_user_count),
+            joined.take_one_each(),
+            all_items.total(),
+        ),
+        kept.append,
+        user_counts=users.add,
+        item_counts=items.add,
+    )
+    user_ids = _make_vocabulary(users.total(), folder.users, columns.USER_ID)
+    item_ids = _make_vocabulary(items.total(), folder.items, columns.ITEM_ID)
+    write = _WriteShards(folder.interactions, plan.row_group_size)
+    yield from route(
+        call(write, kept.take_one_each(), user_ids, item_ids), lambda _: None
+    )
+    for _ in call(_WriteRejected(folder.rejected), rejected.take()):
+        pass
+    shutil.rmtree(spilled)
+    yield from map(_checksum, plan.files)

@@ -12,6 +12,15 @@ from tfcausal.schema import columns
 from tfcausal.stats.popularity import Int64s, ItemCounts
 
 
+def read_without_beam(
+    paths: Iterable[Path], names: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yields the row groups of Parquet files, only some columns, without Beam."""
+    for path in paths:
+        for group in _row_groups(str(path)):
+            yield from _read_row_group(group, tuple(names))
+
+
 class ReadRowGroups(beam.PTransform):
     """Reads some columns of Parquet files, a RecordBatch for each row group."""
 

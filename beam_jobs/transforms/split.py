@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs.runtime.dataset_input import read_counts
-from beam_jobs.runtime.report import counted_report
+from beam_jobs.runtime.pipeline import call
+from beam_jobs.runtime.report import Report, counted_report
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, shard_name
 from tfcausal.stats.selection import LEVELS, Keys, Targets, Threshold, thresholds
@@ -201,6 +202,20 @@ class SelectSmallest(beam.PTransform):
         self._pool = pool
         self._of_pool = of_pool
 
+    def without_beam(
+        self, num_shards: int, pool: Threshold | None = None
+    ) -> list[Threshold]:
+        """Does what `expand` does, shard after shard."""
+        shards = range(num_shards)
+        targets = Targets.of_ranks(self._ranks)
+        for _ in range(LEVELS):
+            count = _CountDigits(self._plan, of_pool=self._of_pool)
+            total = SumArrays().merge_accumulators(call(count, shards, pool, targets))
+            assert total is not None, "a data set has rows"
+            targets = _narrow(total, targets)
+        gather = _Gather(self._plan, of_pool=self._of_pool)
+        return thresholds(list(call(gather, shards, pool, targets)), targets)
+
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Counts LEVELS digits, then gathers and compares what is left."""
         pool = None if self._pool is None else beam.pvalue.AsSingleton(self._pool)
@@ -286,6 +301,18 @@ class Split(beam.PTransform):
         self._folder = folder
         self._num_shards = num_shards
         self._row_group_size = row_group_size
+
+    def without_beam(self) -> Iterator[Report]:
+        """Does what `expand` does, shard after shard."""
+        plan = self._plan
+        pool = None
+        if plan.pool_rows is not None:
+            select = SelectSmallest(plan, [plan.pool_rows], of_pool=True)
+            pool = _only(select.without_beam(self._num_shards))
+        select = SelectSmallest(plan, plan.part_ends, of_pool=False)
+        ends = select.without_beam(self._num_shards, pool)
+        write = _WriteParts(plan, self._folder, self._row_group_size)
+        yield from call(write, range(self._num_shards), pool, ends)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Selects the pool, cuts it into parts, writes."""

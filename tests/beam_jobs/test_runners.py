@@ -40,6 +40,12 @@ def in_one_thread(
     return run_chain(raw, tmp_path_factory.mktemp("one") / "dataset", [])
 
 
+def test_without_beam_the_same_bytes(
+    raw: Path, in_one_thread: dict[str, str], tmp_path: Path
+) -> None:
+    assert run_chain(raw, tmp_path / "dataset", ["--runner=local"]) == in_one_thread
+
+
 @pytest.mark.parametrize(
     "mode",
     [
