@@ -21,7 +21,7 @@ from tfcausal.stats.negatives import (
 class NegativeSampler:
     """Draws the negatives of batches of positives, for a fixed catalogue and history.
 
-    Memory: 16 bytes for each distinct (user, item) of the history and 8 for each user.
+    Memory: 8 bytes for each distinct (user, item) of the history and 4 for each user.
     """
 
     def __init__(
@@ -44,13 +44,15 @@ class NegativeSampler:
         offsets = np.searchsorted(positives.rank_keys, owners).astype(np.int32)
         longest = int(np.diff(offsets).max(initial=0))
         self._steps = [2**power for power in reversed(range(longest.bit_length()))]
-        # A search may look this far past the last key; what it finds there is larger
-        # than any key.
-        padding = np.full(sum(self._steps) + 1, np.iinfo(np.int64).max)
-        self._rank_keys = tf.constant(np.append(positives.rank_keys, padding))
-        self._gap_keys = tf.constant(np.append(positives.gap_keys, padding))
+        # Within a user ranks and gaps need 32 bits, and half the memory to search in.
+        # A search may look this far past the last one, where it counts nothing.
+        padding = np.zeros(sum(self._steps) + 1, np.int32)
+        owned = positives.rank_keys // positives.stride * positives.stride
+        self._ranks, self._gaps = (
+            tf.constant(np.append((found - owned).astype(np.int32), padding))
+            for found in (positives.rank_keys, positives.gap_keys)
+        )
         self._offsets = tf.constant(offsets)
-        self._stride = tf.constant(positives.stride, tf.int64)
         self._item_at = tf.constant(catalogue.item_at)
         self._popularity = tf.constant(catalogue.popularity)
         self._num_ranks = len(catalogue.item_at)
@@ -78,16 +80,17 @@ class NegativeSampler:
             `negatives` int32, `case` int8 and `support` int32, each
             [n, num_negatives]; see `tfcausal.stats.negatives.Negatives`.
         """
-        base = tf.cast(users, tf.int64) * self._stride
         start = tf.gather(self._offsets, users)
-        degree = tf.cast(tf.gather(self._offsets, users + 1) - start, tf.int64)
+        end = tf.gather(self._offsets, users + 1)
+        degree = tf.cast(end - start, tf.int64)
         up_end, down_start = tf.gather(up_end, items), tf.gather(down_start, items)
         met_up, met_high = tf.unstack(
             self._count(
-                self._rank_keys,
-                tf.stack([start, start]),
-                # Keys below a bound are those up to the bound less one.
-                tf.stack([base + up_end, base + down_start]) - 1,
+                self._ranks,
+                start,
+                end,
+                # Ranks below a bound are those up to the bound less one.
+                tf.stack([up_end, down_start]) - 1,
             )
         )
         down_first = down_start - met_high
@@ -127,19 +130,18 @@ class NegativeSampler:
             exists = tf.where(mixed, 2 * size, size)
             support.append(tf.where(free > 0, exists, tf.zeros_like(size)))
             drawn = _insert(drawn, number)
-        return self._finish(tf.stack(unmet), tf.stack(support), base, start, items)
+        return self._finish(tf.stack(unmet), tf.stack(support), start, end, items)
 
     def _finish(
         self,
         numbers: tf.Tensor,
         support: tf.Tensor,
-        base: tf.Tensor,
         start: tf.Tensor,
+        end: tf.Tensor,
         items: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """Turns numbers among the unmet items, [num_negatives, n], into items."""
-        starts = tf.broadcast_to(start, tf.shape(numbers))
-        ranks = numbers + self._count(self._gap_keys, starts, base + numbers)
+        ranks = numbers + self._count(self._gaps, start, end, numbers)
         exists = support > 0
         negatives = tf.gather(self._item_at, tf.where(exists, ranks, 0))
         negatives = tf.where(exists, negatives, 0)
@@ -162,24 +164,29 @@ class NegativeSampler:
             "support": tf.transpose(tf.cast(support, tf.int32)),
         }
 
-    def _count(self, keys: tf.Tensor, starts: tf.Tensor, upto: tf.Tensor) -> tf.Tensor:
-        """Counts each user's keys that are at most `upto`.
+    def _count(
+        self, ascending: tf.Tensor, start: tf.Tensor, end: tf.Tensor, upto: tf.Tensor
+    ) -> tf.Tensor:
+        """Counts what is at most `upto` among each user's own part of an array.
 
-        A search by halving within the user's own keys: tf.searchsorted over all keys
-        takes several times as long, as it jumps through the whole array.
+        A search by halving within that part: tf.searchsorted over the whole array
+        takes several times as long, as it jumps through all of it.
 
         Args:
-            keys: `_rank_keys` or `_gap_keys`.
-            starts: int32, position of the user's first key.
-            upto: int64 of the same shape, within the user's range of keys.
+            ascending: `_ranks` or `_gaps`.
+            start: [n] int32 where the user's part begins.
+            end: [n] int32 where it ends.
+            upto: [m, n] int64.
         Returns:
-            int64 counts of the same shape.
+            [m, n] int64 counts.
         """
-        position = starts
+        bound = tf.cast(upto, tf.int32)
+        position = tf.broadcast_to(start, tf.shape(bound))
         for step in self._steps:
-            found = tf.gather(keys, position + (step - 1)) <= upto
-            position += step * tf.cast(found, tf.int32)
-        return tf.cast(position - starts, tf.int64)
+            behind = position + step
+            found = (tf.gather(ascending, behind - 1) <= bound) & (behind <= end)
+            position = tf.where(found, behind, position)
+        return tf.cast(position - start, tf.int64)
 
 
 def _insert(ascending: list[tf.Tensor], number: tf.Tensor) -> list[tf.Tensor]:
