@@ -4,7 +4,8 @@ Order of the steps: unreadable rows are rejected; ratings below --min_rating are
 out; of repeated (user, item) pairs one stays; then, once and in this order, items with
 fewer than --min_item_count interactions are dropped and users with fewer than
 --min_user_count of what is left. (DICE's data are made so, in one pass each. An item
-may therefore end below its minimum again.)
+may therefore end below its minimum again.) With --min_core both filters are repeated
+until nothing changes; --max_items and --max_users come last.
 """
 
 import math
@@ -12,6 +13,7 @@ import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +28,10 @@ from beam_jobs.runtime.pipeline import (
     seal,
 )
 from beam_jobs.runtime.report import Report, WriteReport, take_report
-from beam_jobs.sources.forms import FORMATS, AskedColumns, RawInput, open_input
+from beam_jobs.sources.asked import AskedColumns
+from beam_jobs.sources.feature_file import FeatureFile, feature_file
+from beam_jobs.sources.forms import FORMATS, RawInput, open_input
+from beam_jobs.sources.units import ColumnNames
 from beam_jobs.transforms.ingest import (
     Ingest,
     IngestPlan,
@@ -34,10 +39,12 @@ from beam_jobs.transforms.ingest import (
     ingest_without_beam,
 )
 from tfcausal.errors import InputError, unknown_name
+from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, shard_name
 from tfcausal.schema.folders import refuse_existing, staged_folder
 from tfcausal.schema.manifest import Manifest
 from tfcausal.stats.cleaning import REJECTED_SCHEMA
+from tfcausal.stats.raw_columns import TIMESTAMP_UNITS, TimestampUnit
 from tfcausal.stats.repeats import REPEATS, Repeats
 
 _SHARD_BYTES = 1 << 27
@@ -50,20 +57,42 @@ class IngestOptions:
 
     Attributes:
         input: A file, a folder or a glob of raw interactions.
-        format: How they are written: csv (also .gz, .tsv), parquet, movielens (u.data,
-            ratings.dat, ratings.csv) or lines (user item item ...).
+        format: How they are written: csv (also .gz, .tsv), parquet, json (an object
+            on each line), tfrecord (of tf.train.Example), lines (user item item ...),
+            or as published: movielens, netflix, amazon, yelp, checkins (Gowalla),
+            coat, kuairec, kuairand, wechat.
         output: The folder of the data set to write.
-        user_column: Column of user ids (csv, parquet); user_id unless named.
-        item_column: Column of item ids (csv, parquet); item_id unless named.
+        user_column: Column of user ids; user_id unless named.
+        item_column: Column of item ids; item_id unless named.
         rating_column: Column of ratings; unless named, `rating` where there is one;
             empty for none.
-        timestamp_column: Column of times in seconds since 1970; unless named,
-            `timestamp` where there is one; empty for none.
+        timestamp_column: Column of times; unless named, `timestamp` where there is
+            one; empty for none.
+        timestamp_unit: What times count since 1970: s, ms or days; or iso for dates
+            such as 2020-01-31 or 2020-01-31T23:59:59Z. By the format unless given.
+        label_columns: Columns of feedback to carry along as float32, each with a
+            number in every row, such as like,follow. By the format unless given.
+        extra_columns: Other columns to carry along: NAME or NAME:float32, with "?"
+            behind it where values may be missing, or NAME:int64. By the format unless
+            given.
+        column_names: Names of the columns of csv without a header, in order.
         min_rating: Leave out ratings below this.
         min_user_count: Drop users with fewer interactions than this.
         min_item_count: Drop items with fewer interactions than this.
+        min_core: Drop items and users with fewer interactions than this again and
+            again, until none is left; 1 for not at all.
+        core_rounds: How often at most. Each costs a pass over all rows.
+        max_users: Keep only so many users, the most frequent.
+        max_items: Keep only so many items, the most frequent.
+        hash_buckets: Hash the ids beyond --max_users and --max_items into so many
+            further ones; 0 to drop their interactions.
         repeats: Of a user's repeated interactions with an item, keep the earliest, the
             latest, or (keep) all of them.
+        user_features: A table of features of users: csv, parquet, or json and ascii
+            as published.
+        item_features: The same of items.
+        list_columns: Feature columns of several values, such as genres,actors.
+        list_separator: What stands between those values.
         max_bad_fraction: Fail if more than this share of rows cannot be read.
         num_shards: Number of files to cut the users into; by the size of the input
             unless given. A shard must fit in the memory of a worker.
@@ -78,10 +107,23 @@ class IngestOptions:
     item_column: str | None = None
     rating_column: str | None = None
     timestamp_column: str | None = None
+    timestamp_unit: TimestampUnit | None = None
+    label_columns: tuple[str, ...] | None = None
+    extra_columns: tuple[str, ...] | None = None
+    column_names: tuple[str, ...] | None = None
     min_rating: float | None = None
     min_user_count: int = 1
     min_item_count: int = 1
+    min_core: int = 1
+    core_rounds: int = 20
+    max_users: int | None = None
+    max_items: int | None = None
+    hash_buckets: int = 0
     repeats: Repeats = "earliest"
+    user_features: str | None = None
+    item_features: str | None = None
+    list_columns: tuple[str, ...] = ()
+    list_separator: str = "|"
     max_bad_fraction: float = 0.01
     num_shards: int | None = None
     row_group_size: int = 131_072
@@ -93,21 +135,36 @@ class IngestOptions:
             raise unknown_name("format", self.format, FORMATS)
         if self.repeats not in REPEATS:
             raise unknown_name("repeats", self.repeats, REPEATS)
-        for name in (
-            "min_user_count",
-            "min_item_count",
-            "num_shards",
-            "row_group_size",
+        unit = self.timestamp_unit
+        if unit is not None and unit not in TIMESTAMP_UNITS:
+            raise unknown_name("timestamp_unit", unit, TIMESTAMP_UNITS)
+        for name, least in (
+            ("min_user_count", 1),
+            ("min_item_count", 1),
+            ("min_core", 1),
+            ("core_rounds", 1),
+            ("max_users", 1),
+            ("max_items", 1),
+            ("hash_buckets", 0),
+            ("num_shards", 1),
+            ("row_group_size", 1),
         ):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"`{name}` must be at least 1; got {value}.")
+            if value is not None and value < least:
+                raise InputError(f"`{name}` must be at least {least}; got {value}.")
         if not 0 <= self.max_bad_fraction <= 1:
             raise InputError(
                 f"`max_bad_fraction` must lie in [0, 1]; got {self.max_bad_fraction}."
             )
         if self.min_rating is not None and not math.isfinite(self.min_rating):
             raise InputError(f"`min_rating` must be finite; got {self.min_rating}.")
+        if self.hash_buckets and self.max_users is None and self.max_items is None:
+            raise InputError(
+                "`hash_buckets` must go with `max_users` or `max_items`; got "
+                f"{self.hash_buckets} and neither. Without them no id is hashed."
+            )
+        if not self.list_separator:
+            raise InputError("`list_separator` must be one or more characters; got ''.")
 
 
 class IngestFlags(JobFlags):
@@ -138,27 +195,25 @@ def run(
     target = local_path("output", options.output)
     if not options.overwrite:
         refuse_existing(target)
-    raw = open_input(
-        options.input,
-        options.format,
-        AskedColumns(
-            options.user_column,
-            options.item_column,
-            options.rating_column,
-            options.timestamp_column,
-        ),
-    )
+    raw = open_input(options.input, options.format, _asked(options))
     if options.min_rating is not None and raw.columns.rating is None:
         raise InputError(
             f"`--min_rating` must go with a rating column; `{options.input}` has none. "
             "Name it with --rating_column, or leave --min_rating out."
         )
+    features = _feature_files(options, raw.columns)
     num_shards = options.num_shards or max(4, math.ceil(raw.num_bytes / _SHARD_BYTES))
+    if options.max_users is not None and options.hash_buckets % num_shards:
+        raise InputError(
+            f"`hash_buckets` must be a multiple of the number of shards, {num_shards}, "
+            "where users are hashed, so that a bucket of users lies in one shard; got "
+            f"{options.hash_buckets}. Change it, or give --num_shards."
+        )
     with staged_folder(target, overwrite=options.overwrite) as folder:
         paths = DatasetFolder(folder)
         paths.interactions.mkdir()
         paths.rejected.mkdir()
-        plan = _plan(raw, options, num_shards, folder)
+        plan = _plan(raw, features, options, num_shards, folder)
         run_pipeline(
             lambda pipeline: _build(pipeline, plan),
             pipeline_options,
@@ -177,11 +232,73 @@ def run(
             options=promised_options(options) | {"num_shards": num_shards},
             counts=_counts(report, paths),
             inputs=report.checksums,
+            details=_details(raw.columns, options),
         )
 
 
+def _given(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    # On a command line, `--label_columns=` is one empty name.
+    return () if names == ("",) else names
+
+
+def _asked(options: IngestOptions) -> AskedColumns:
+    return AskedColumns(
+        options.user_column,
+        options.item_column,
+        options.rating_column,
+        options.timestamp_column,
+        options.timestamp_unit,
+        _given(options.label_columns),
+        _given(options.extra_columns),
+        _given(options.column_names),
+    )
+
+
+def _feature_files(
+    options: IngestOptions, names: ColumnNames
+) -> tuple[FeatureFile, ...]:
+    lists = _given(options.list_columns) or ()
+    files = tuple(
+        feature_file(
+            str(local_path(id_column.replace("_id", "_features"), path)),
+            id_column,
+            own_name,
+            lists,
+            options.list_separator,
+        )
+        for path, id_column, own_name in (
+            (options.user_features, columns.USER_ID, names.user),
+            (options.item_features, columns.ITEM_ID, names.item),
+        )
+        if path is not None
+    )
+    for name in lists:
+        if not any(name in file.lists for file in files):
+            raise InputError(
+                f"`list_columns` must be columns of --user_features or --item_features;"
+                f" none of them has `{name}`."
+            )
+    return files
+
+
+def _details(names: ColumnNames, options: IngestOptions) -> dict[str, Any]:
+    by_kind: dict[str, list[str]] = {"label": [], "extra": []}
+    for column in names.carried:
+        by_kind[column.kind].append(column.name)
+    return {
+        "label_columns": by_kind["label"],
+        "extra_columns": by_kind["extra"],
+        "user_buckets": 0 if options.max_users is None else options.hash_buckets,
+        "item_buckets": 0 if options.max_items is None else options.hash_buckets,
+    }
+
+
 def _plan(
-    raw: RawInput, options: IngestOptions, num_shards: int, folder: Path
+    raw: RawInput,
+    features: tuple[FeatureFile, ...],
+    options: IngestOptions,
+    num_shards: int,
+    folder: Path,
 ) -> IngestPlan:
     return IngestPlan(
         files=raw.files,
@@ -189,14 +306,21 @@ def _plan(
         schema=clean_schema(
             rating=raw.columns.rating is not None,
             timestamp=raw.columns.timestamp is not None,
+            carried=raw.columns.carried,
         ),
         folder=folder,
         num_shards=num_shards,
         min_rating=options.min_rating,
         min_user_count=options.min_user_count,
         min_item_count=options.min_item_count,
+        min_core=options.min_core,
+        core_rounds=options.core_rounds,
+        max_users=options.max_users,
+        max_items=options.max_items,
+        hash_buckets=options.hash_buckets,
         repeats=options.repeats,
         row_group_size=options.row_group_size,
+        features=features,
     )
 
 
@@ -217,12 +341,13 @@ def _check(report: Report, paths: DatasetFolder, max_bad_fraction: float) -> Non
         raise InputError(
             f"At most {max_bad_fraction:.2%} of rows must be unreadable; got {bad:,} "
             f"of {rows:,}: {_first_rejected(paths.rejected)}. Mend the input (times "
-            "are seconds since 1970), name other columns, or raise --max_bad_fraction."
+            "are seconds since 1970 unless --timestamp_unit says otherwise), name "
+            "other columns, or raise --max_bad_fraction."
         )
     if not report.counts.get("interactions", 0):
         raise InputError(
             f"At least one row must pass the filters; all {rows:,} were dropped. Lower "
-            "--min_rating, --min_item_count or --min_user_count."
+            "--min_rating, --min_item_count, --min_user_count or --min_core."
         )
 
 

@@ -1,5 +1,6 @@
 """Opening the folders that earlier jobs wrote."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +121,21 @@ def read_counts(vocabulary: Path) -> npt.NDArray[np.int64]:
     column = pq.read_table(vocabulary, columns=[columns.COUNT])[columns.COUNT]
     counts: npt.NDArray[np.int64] = column.to_numpy()
     return counts
+
+
+def time_bounds(paths: Sequence[Path]) -> tuple[int, int]:
+    """Returns the earliest and the latest timestamp, from the files' statistics.
+
+    Args:
+        paths: Parquet files with a column of timestamps, at least one row in all.
+    """
+    found = []
+    for path in paths:
+        metadata = pq.read_metadata(path)
+        place = metadata.schema.names.index(columns.TIMESTAMP)
+        for group in range(metadata.num_row_groups):
+            # A group without rows has no statistics.
+            if metadata.row_group(group).num_rows:
+                statistics = metadata.row_group(group).column(place).statistics
+                found += [statistics.min, statistics.max]
+    return min(found), max(found)

@@ -69,12 +69,12 @@ def _shown(default: Any) -> str:
 
 def _metavar(kind: Any) -> str:
     choices = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return _metavar(choices[0])
     if typing.get_origin(kind) is typing.Literal:
         return "|".join(choices)
     if typing.get_origin(kind) is tuple:
         return f"{choices[0].__name__.upper()},..."
-    if isinstance(kind, types.UnionType):
-        kind = choices[0]
     return str(kind.__name__).upper()
 
 

@@ -23,7 +23,16 @@ LOCAL_RUNNER = "FnApiRunner"
 WITHOUT_BEAM = "local"
 """The --runner that is none: the stages' own code, one after the other, no Beam."""
 
-_NOT_PROMISED = {"input", "output", "dataset", "overwrite"}
+_NOT_PROMISED = {
+    "input",
+    "output",
+    "dataset",
+    "overwrite",
+    "user_features",
+    "item_features",
+    "before",
+    "after",
+}
 """Options that say where, not what: a manifest leaves them out."""
 
 
@@ -47,8 +56,21 @@ def run_pipeline(
     if runner == WITHOUT_BEAM:
         write_report(without_beam(), folder)
         return
-    with beam.Pipeline(runner=runner, options=options) as pipeline:
-        build(pipeline)
+    try:
+        begun = beam.Pipeline(runner=runner, options=options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(
+            f"`--runner` must be one of Beam's runners, the full name of one, or "
+            f"{WITHOUT_BEAM}; got {runner}: {error}"
+        ) from error
+    try:
+        with begun as pipeline:
+            build(pipeline)
+    except RuntimeError as error:
+        # What a worker raised; a full disk, say, which the user must hear of as such.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def call(do_fn: beam.DoFn, elements: Iterable[Any], *sides: Any) -> Iterator[Any]:

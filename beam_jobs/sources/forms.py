@@ -1,11 +1,29 @@
 """The forms of raw input: which files, which columns, which pieces of work."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from beam_jobs.sources import parquet, text
+from beam_jobs.sources import (
+    json_lines,
+    lines,
+    matrix,
+    netflix,
+    parquet,
+    published,
+    text,
+    tfrecord,
+)
+from beam_jobs.sources.asked import (
+    ANY_TABLE,
+    AskedColumns,
+    UsualColumns,
+    refuse_names,
+    resolve,
+)
+from beam_jobs.sources.published import PublishedTable, table_named
+from beam_jobs.sources.ranges import cut
 from beam_jobs.sources.units import (
     ColumnNames,
     InputFile,
@@ -18,40 +36,19 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
 from tfcausal.stats.cleaning import require_types
 
-FORMATS = ("csv", "parquet", "movielens", "lines")
-
-_TEXT_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-
-_MOVIELENS_COLUMNS = ("user", "item", "rating", "timestamp")
-_MOVIELENS: dict[str, tuple[TextForm, ColumnNames]] = {
-    "u.data": (
-        TextForm("\t", quoted=False, names=_MOVIELENS_COLUMNS),
-        ColumnNames(*_MOVIELENS_COLUMNS),
-    ),
-    # `::` between fields reads as an empty field between single colons.
-    "ratings.dat": (
-        TextForm(
-            ":",
-            quoted=False,
-            names=("user", "1", "item", "2", "rating", "3", "timestamp"),
-        ),
-        ColumnNames(*_MOVIELENS_COLUMNS),
-    ),
-    "ratings.csv": (
-        TextForm(),
-        ColumnNames("userId", "movieId", "rating", "timestamp"),
-    ),
+READERS: Mapping[str, Callable[[SourceUnit], SourceBlocks]] = {
+    "text": text.read_text,
+    "lines": lines.read_lines,
+    "netflix": netflix.read_netflix,
+    "matrix": matrix.read_matrix,
+    "json": json_lines.read_json,
+    "parquet": parquet.read_row_group,
+    "tfrecord": tfrecord.read_tfrecord,
 }
 
-
-@dataclass(frozen=True)
-class AskedColumns:
-    """The columns that the user named; None for the usual name."""
-
-    user: str | None = None
-    item: str | None = None
-    rating: str | None = None
-    timestamp: str | None = None
+_CSV = ("*.csv", "*.csv.gz")
+_DELIMITED = (*_CSV, "*.tsv", "*.tsv.gz")
+_JSON = ("*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
 
 
 @dataclass(frozen=True)
@@ -85,23 +82,24 @@ def open_input(pattern: str, form: str, asked: AskedColumns) -> RawInput:
     """
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
-    if form in ("movielens", "lines") and asked != AskedColumns():
+    if form in _WITHOUT_NAMES:
+        refuse_names(asked, form)
+    if asked.names is not None and form != "csv":
         raise InputError(
-            f"Columns must not be named for --format={form}, which has its own; got "
-            f"{asked}. Leave them out, or use --format=csv."
+            f"`--column_names` must go with --format=csv; got --format={form}, whose "
+            "files name their columns. Leave it out."
         )
-    if form == "csv":
-        units = _csv_units(list_files(pattern, _TEXT_SUFFIXES), asked)
-    elif form == "parquet":
-        units = _parquet_units(list_files(pattern, (".parquet",)), asked)
-    elif form == "lines":
-        names = ColumnNames("user", "item")
-        units = [SourceUnit(file, "lines", names) for file in list_files(pattern)]
-    else:
-        units = [_movielens_unit(pattern)]
+    units = _OPENERS[form](pattern, asked)
+    if not units:
+        raise InputError(
+            f"`--input` must have at least one row; all files of `{pattern}` are "
+            "empty. Check the path."
+        )
+    _require_equal(units)
     files = tuple({unit.file.number: unit.file for unit in units}.values())
     size = sum(os.path.getsize(file.path) for file in files)
-    return RawInput(files, tuple(units), units[0].columns, size)
+    pieces = tuple(piece for unit in units for piece in cut(unit))
+    return RawInput(files, pieces, units[0].columns, size)
 
 
 def read_unit(unit: SourceUnit) -> SourceBlocks:
@@ -110,110 +108,165 @@ def read_unit(unit: SourceUnit) -> SourceBlocks:
     Raises:
         InputError: If the file is damaged.
     """
-    readers = {
-        "text": text.read_text,
-        "lines": text.read_lines,
-        "parquet": parquet.read_row_group,
-    }
-    return readers[unit.kind](unit)
+    return READERS[unit.kind](unit)
 
 
-def _csv_units(files: Sequence[InputFile], asked: AskedColumns) -> list[SourceUnit]:
+def _csv_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
     units = []
-    for file in files:
+    for file in list_files(pattern, _DELIMITED):
         tabs = file.name.removesuffix(".gz").endswith(".tsv")
-        form = TextForm("\t" if tabs else ",")
-        found = text.header(file.path, form)
-        # An empty file has no header, and no row that would need one.
-        if found:
-            names = _resolve(asked, found, file)
-            units.append(SourceUnit(file, "text", names, form))
-    if not units:
-        raise InputError(
-            f"`--input` must have at least one row; all {len(files)} files are empty. "
-            "Check the path."
-        )
-    _require_equal(units)
+        form = TextForm("\t" if tabs else ",", names=asked.names or ())
+        units += _table_units(file, PublishedTable(form, ANY_TABLE), asked)
     return units
 
 
-def _parquet_units(files: Sequence[InputFile], asked: AskedColumns) -> list[SourceUnit]:
+def _table_units(
+    file: InputFile, table: PublishedTable, asked: AskedColumns
+) -> list[SourceUnit]:
+    """Returns a file of delimited text as a piece of work; an empty one is none."""
+    found = text.header(file.path, table.text)
+    if not found:
+        return []
+    names = resolve(asked, table.usual, found, file)
+    return [SourceUnit(file, "text", names, table.text)]
+
+
+def _published(
+    table: PublishedTable, names: Sequence[str]
+) -> Callable[[str, AskedColumns], list[SourceUnit]]:
+    def units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
+        files = list_files(pattern, names)
+        return [unit for file in files for unit in _table_units(file, table, asked)]
+
+    return units
+
+
+def _json_units(
+    pattern: str, asked: AskedColumns, usual: UsualColumns = ANY_TABLE
+) -> list[SourceUnit]:
+    files = list_files(pattern, _JSON)
+    return [unit for file in files for unit in _json_file(file, asked, usual)]
+
+
+def _json_file(
+    file: InputFile, asked: AskedColumns, usual: UsualColumns
+) -> list[SourceUnit]:
+    first = json_lines.first_object(file)
+    if first is None:
+        return []
+    names = resolve(asked, usual, list(first), file)
+    return [SourceUnit(file, "json", names)]
+
+
+def _yelp_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
+    path = Path(pattern)
+    if path.is_dir():
+        # Its other files hold businesses and users.
+        pattern = str(path / "*review.json")
+    return _json_units(pattern, asked, published.YELP_REVIEWS)
+
+
+def _amazon_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
     units = []
-    for file in files:
+    for file in list_files(pattern, (*_CSV, *_JSON)):
+        name = Path(file.path).name
+        table = table_named(name, published.AMAZON)
+        if table is not None:
+            units += _table_units(file, table, asked)
+            continue
+        first = json_lines.first_object(file) or {}
+        old = published.AMAZON_2014_REVIEWS
+        usual = old if old.user in first else published.AMAZON_2023_REVIEWS
+        units += _json_file(file, asked, usual)
+    return units
+
+
+def _parquet_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
+    units = []
+    for file in list_files(pattern, ("*.parquet",)):
         head = parquet.head(file.path)
-        names = _resolve(asked, head.schema.names, file)
+        names = resolve(asked, ANY_TABLE, head.schema.names, file)
         roles = {
             "user": names.user,
             "item": names.item,
             columns.RATING: names.rating,
             columns.TIMESTAMP: names.timestamp,
         }
-        require_types(head.schema, roles, file.path)
+        require_types(head.schema, roles, file.path, names.carried)
         first_row = 0
         # A file without rows has no row group; it still says that it was looked at.
         for group, rows in enumerate(head.group_rows):
             unit = SourceUnit(file, "parquet", names)
             units.append(replace(unit, row_group=group, first_row=first_row))
             first_row += rows
-    if not units:
-        raise InputError(
-            f"`--input` must have at least one row; all {len(files)} files have none. "
-            "Check the path."
-        )
-    _require_equal(units)
     return units
 
 
-def _movielens_unit(pattern: str) -> SourceUnit:
-    path = Path(pattern)
+def _tfrecord_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
+    units = []
+    for file in list_files(pattern):
+        found = tfrecord.feature_names(file)
+        if found:
+            names = resolve(asked, ANY_TABLE, found, file)
+            units.append(SourceUnit(file, "tfrecord", names))
+    return units
+
+
+def _lines_units(pattern: str, _: AskedColumns) -> list[SourceUnit]:
+    names = ColumnNames("user", "item")
+    return [SourceUnit(file, "lines", names) for file in list_files(pattern)]
+
+
+def _netflix_units(pattern: str, _: AskedColumns) -> list[SourceUnit]:
+    files = list_files(pattern, netflix.FILE_NAMES)
+    return [SourceUnit(file, "netflix", netflix.COLUMNS) for file in files]
+
+
+def _coat_units(pattern: str, _: AskedColumns) -> list[SourceUnit]:
+    files = list_files(pattern, matrix.FILE_NAMES)
+    return [SourceUnit(file, "matrix", matrix.COLUMNS) for file in files]
+
+
+def _movielens_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
+    path, known = Path(pattern), published.MOVIELENS
     if path.is_dir():
-        found = [name for name in _MOVIELENS if (path / name).is_file()]
+        found = [name for name in known if (path / name).is_file()]
         if len(found) != 1:
             raise InputError(
-                f"`{pattern}` must hold one of {', '.join(_MOVIELENS)}; got "
+                f"`{pattern}` must hold one of {', '.join(known)}; got "
                 f"{', '.join(found) or 'none'}. Name the file itself."
             )
         path = path / found[0]
-    if path.name not in _MOVIELENS:
+    table = table_named(path.name, known)
+    if table is None:
         raise InputError(
-            f"A MovieLens file must be named one of {', '.join(_MOVIELENS)}; got "
+            f"A MovieLens file must be named one of {', '.join(known)}; got "
             f"`{path.name}`. Use --format=csv for another form."
         )
-    form, names = _MOVIELENS[path.name]
     (file,) = list_files(str(path))
-    if not form.names:
-        asked = AskedColumns(names.user, names.item, names.rating, names.timestamp)
-        names = _resolve(asked, text.header(file.path, form), file)
-    return SourceUnit(file, "text", names, form)
+    return _table_units(file, table, asked)
 
 
-def _resolve(asked: AskedColumns, found: Sequence[str], file: InputFile) -> ColumnNames:
-    def required(name: str) -> str:
-        if len(found) == 1 and any(mark in found[0] for mark in ";|\t"):
-            raise InputError(
-                f"`{file.path}` must have one column `{name}`; its header is one "
-                f"field, {found[0]!r}. Fields are parted by commas in a .csv and by "
-                "tabs in a .tsv; other marks are not read."
-            )
-        if found.count(name) != 1:
-            raise InputError(
-                f"`{file.path}` must have one column `{name}`; got "
-                f"{', '.join(found) or 'none at all'}. Name the right ones with "
-                "--user_column, --item_column, --rating_column, --timestamp_column."
-            )
-        return name
+_OPENERS: Mapping[str, Callable[[str, AskedColumns], list[SourceUnit]]] = {
+    "csv": _csv_units,
+    "parquet": _parquet_units,
+    "json": _json_units,
+    "tfrecord": _tfrecord_units,
+    "lines": _lines_units,
+    "movielens": _movielens_units,
+    "netflix": _netflix_units,
+    "amazon": _amazon_units,
+    "yelp": _yelp_units,
+    "checkins": _published(published.CHECKINS, ("*heckins.txt", "*heckins.txt.gz")),
+    "coat": _coat_units,
+    "kuairec": _published(published.KUAIREC, ("big_matrix.csv",)),
+    "kuairand": _published(published.KUAIRAND, ("log_*.csv",)),
+    "wechat": _published(published.WECHAT, ("user_action.csv",)),
+}
 
-    def optional(name: str | None, usual: str) -> str | None:
-        if name == "" or (name is None and usual not in found):
-            return None
-        return required(name or usual)
+FORMATS = tuple(_OPENERS)
 
-    return ColumnNames(
-        required(asked.user or columns.USER_ID),
-        required(asked.item or columns.ITEM_ID),
-        optional(asked.rating, columns.RATING),
-        optional(asked.timestamp, columns.TIMESTAMP),
-    )
+_WITHOUT_NAMES = ("lines", "movielens", "netflix", "coat")
 
 
 def _require_equal(units: Sequence[SourceUnit]) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from beam_jobs.sources.units import SourceBlock, SourceBlocks, SourceUnit
 from tfcausal.errors import InputError
-from tfcausal.stats.cleaning import REJECTED_SCHEMA, RawBlock
+from tfcausal.stats.cleaning import REJECTED_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,9 @@ def read_row_group(unit: SourceUnit) -> SourceBlocks:
     Raises:
         InputError: If the file is damaged.
     """
-    names = unit.columns
-    roles = (names.user, names.item, names.rating, names.timestamp)
-    wanted = [name for name in roles if name is not None]
     try:
         with pq.ParquetFile(unit.file.path) as file:
-            table = file.read_row_group(unit.row_group, columns=wanted)
+            table = file.read_row_group(unit.row_group, columns=unit.columns.wanted)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"`{unit.file.path}` must be readable to its end; "
@@ -68,14 +65,8 @@ def read_row_group(unit: SourceUnit) -> SourceBlocks:
     table = table.unify_dictionaries()
     ordinals = np.arange(len(table), dtype=np.int64)
 
-    def column(name: str | None) -> pa.Array | None:
-        return None if name is None else _joined(table[name])
-
-    raw = RawBlock(
-        _joined(table[names.user]),
-        _joined(table[names.item]),
-        column(names.rating),
-        column(names.timestamp),
+    raw = unit.columns.raw_block(
+        lambda name: _joined(table[name]),
         unit.first_row + ordinals + 1,
         unit.first_position + ordinals,
     )

@@ -1,39 +1,39 @@
-"""Delimited text and `user item item ...` lines, streamed by Arrow's CSV reader."""
+"""Delimited text, streamed by Arrow's CSV reader."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from beam_jobs.sources.units import SourceBlock, SourceBlocks, SourceUnit, TextForm
 from tfcausal.errors import InputError
-from tfcausal.stats.cleaning import (
-    WRONG_FIELD_COUNT,
-    Int64s,
-    RawBlock,
-    rejected_table,
-)
+from tfcausal.stats.cleaning import WRONG_FIELD_COUNT, rejected_table
+from tfcausal.stats.raw_columns import Int64s
 
 BLOCK_BYTES = 1 << 23
 """Bytes read at once; no row may be longer."""
 
-_NO_DELIMITER = "\x01"
-
 
 @dataclass
-class _WrongRows:
-    """Rows with the wrong number of fields, as the parser meets them."""
+class WrongRows:
+    """Rows with the wrong number of fields, as the parser meets them.
 
+    Attributes:
+        rows_before: Rows of the file before the piece that is read.
+    """
+
+    rows_before: int = 0
     numbers: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     reported: int = 0
 
     def __call__(self, row: pa_csv.InvalidRow) -> str:
+        """Notes a row and tells the parser to go on."""
         # Without threads the parser knows the number; see InvalidRow.number.
-        self.numbers.append(int(row.number))
+        self.numbers.append(self.rows_before + int(row.number))
         self.texts.append(row.text)
         return "skip"
 
@@ -69,111 +69,107 @@ def header(path: str, form: TextForm) -> list[str]:
     Raises:
         InputError: If the header cannot be read.
     """
-    if form.names:
-        return list(form.names)
     try:
         with pa.input_stream(path, compression="detect") as stream:
             if not stream.read(1):
                 return []
-        reader = _open(path, form, None, _WrongRows())
-        return list(reader.schema.names)
+        if form.names:
+            return list(form.names)
+        stream = pa.input_stream(path, compression="detect")
+        return list(_open(stream, form, None, WrongRows()).schema.names)
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"`{path}` must be readable to its end and begin with a line of column "
-            f"names; {_first_line(error)}. "
+            f"names; {first_line(error)}. "
             "Check the file and --format."
         ) from error
 
 
 def read_text(unit: SourceUnit) -> SourceBlocks:
-    """Reads a delimited file in blocks.
+    """Reads delimited text in blocks.
 
     Args:
-        unit: A whole file of kind "text".
+        unit: A file of kind "text", or a range of it.
     Yields:
         Its rows in order.
     Raises:
         InputError: If the file ends amid a compressed block or a row is too long.
     """
-    wrong = _WrongRows()
-    names = unit.columns
-    roles = (names.user, names.item, names.rating, names.timestamp)
-    wanted = [name for name in roles if name is not None]
-    first_row = 1 if unit.text.names else 2
+    wrong = WrongRows(unit.first_row)
+    first_row = unit.first_row + (1 if unit.text.names else 2)
     done = 0
-    for batch in _batches(unit.file.path, unit.text, wanted, wrong):
+    for batch in text_batches(unit, unit.text, unit.columns.wanted, wrong):
         ordinals = done + np.arange(len(batch), dtype=np.int64)
         done += len(batch)
-        raw = RawBlock(
-            batch.column(names.user),
-            batch.column(names.item),
-            None if names.rating is None else batch.column(names.rating),
-            None if names.timestamp is None else batch.column(names.timestamp),
+        raw = unit.columns.raw_block(
+            batch.column,
             wrong.row_numbers(first_row, ordinals),
             unit.first_position + ordinals,
         )
         yield SourceBlock(raw, wrong.take(unit.file.name))
 
 
-def read_lines(unit: SourceUnit) -> SourceBlocks:
-    """Reads lines of a user and the user's items, between white space.
+def text_batches(
+    unit: SourceUnit, form: TextForm, wanted: Sequence[str], wrong: WrongRows
+) -> Iterator[pa.RecordBatch]:
+    """Reads columns of delimited text.
 
     Args:
-        unit: A whole file of kind "lines".
+        unit: A file or a range of its bytes.
+        form: How it is written.
+        wanted: The columns.
+        wrong: Takes the rows with the wrong number of fields.
     Yields:
-        An interaction for each item, in the order of the file.
+        Binary columns of the other rows, in order.
     Raises:
-        InputError: If the file ends amid a compressed block or a line is too long.
+        InputError: If the file ends amid a compressed block or a row is too long.
     """
-    wrong = _WrongRows()
-    form = TextForm(_NO_DELIMITER, quoted=False, names=("line",))
-    lines_done, done = 0, 0
-    for batch in _batches(unit.file.path, form, ["line"], wrong):
-        # The white space of ASCII can be told apart in any bytes.
-        lines = pc.ascii_trim_whitespace(batch.column("line").view(pa.string()))
-        words = pc.ascii_split_whitespace(lines)
-        offsets = words.offsets.to_numpy()
-        counts = np.diff(offsets)
-        texts = words.flatten().view(pa.binary())
-        owner = np.repeat(np.arange(len(counts)), counts)
-        is_item = np.arange(len(owner)) != offsets[owner] - offsets[0]
-        chosen = np.flatnonzero(is_item)
-        positions = done + np.arange(len(chosen), dtype=np.int64)
-        numbers = wrong.row_numbers(1, lines_done + owner[chosen])
-        raw = RawBlock(
-            texts.take(pa.array(offsets[owner[chosen]] - offsets[0])),
-            texts.take(pa.array(chosen)),
-            None,
-            None,
-            numbers,
-            unit.first_position + positions,
-        )
-        lines_done, done = lines_done + len(counts), done + len(chosen)
-        yield SourceBlock(raw, wrong.take(unit.file.name), int((counts <= 1).sum()))
-
-
-def _batches(
-    path: str, form: TextForm, wanted: list[str], wrong: _WrongRows
-) -> Iterator[pa.RecordBatch]:
-    with pa.input_stream(path, compression="detect") as stream:
-        if not stream.read(1):
-            return
+    path = unit.file.path
     try:
-        yield from _open(path, form, wanted, wrong)
+        with pa.input_stream(path, compression="detect") as stream:
+            if not stream.read(1):
+                return
+        if unit.end is None:
+            opened = pa.input_stream(path, compression="detect")
+        else:
+            opened = pa.PythonFile(_Part(path, unit.begin, unit.end), mode="r")
+        yield from _open(opened, form, wanted, wrong)
+        if wrong.reported < len(wrong.numbers):
+            # There is no batch behind the last good row that would bring these along.
+            nothing = [pa.array([], pa.binary()) for _ in wanted]
+            yield pa.record_batch(nothing, list(wanted))
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"`{path}` must be readable to its end, in rows below {BLOCK_BYTES:,} "
-            f"bytes; {_first_line(error)}. Check the file for a broken end or an open "
+            f"bytes; {first_line(error)}. Check the file for a broken end or an open "
             "quote."
         ) from error
 
 
+class _Part(io.FileIO):
+    """A range of a file's bytes, read as if it were all."""
+
+    def __init__(self, path: str, begin: int, end: int) -> None:
+        super().__init__(path)
+        self.seek(begin)
+        self._left = end - begin
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        content = super().read(wanted)
+        self._left -= len(content)
+        return content
+
+
 def _open(
-    path: str, form: TextForm, wanted: list[str] | None, wrong: _WrongRows
+    stream: pa.NativeFile,
+    form: TextForm,
+    wanted: Sequence[str] | None,
+    wrong: WrongRows,
 ) -> pa_csv.CSVStreamingReader:
     columns = wanted or list(form.names)
     return pa_csv.open_csv(
-        pa.input_stream(path, compression="detect"),
+        stream,
         read_options=pa_csv.ReadOptions(
             use_threads=False,
             block_size=BLOCK_BYTES,
@@ -194,5 +190,6 @@ def _open(
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, without its full stop."""
     return str(error).splitlines()[0].rstrip(".")

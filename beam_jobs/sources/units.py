@@ -2,15 +2,17 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from tfcausal.errors import InputError
-from tfcausal.stats.cleaning import RawBlock
+from tfcausal.stats.cleaning import CarriedColumn, RawBlock
+from tfcausal.stats.raw_columns import Int64s, TimestampUnit
 
 POSITION_BITS = 40
 """A file's rows have positions [number << 40, (number + 1) << 40)."""
@@ -18,12 +20,51 @@ POSITION_BITS = 40
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """The input's columns by their role; None where it has none."""
+    """The input's columns by their role; None where it has none.
+
+    Attributes:
+        user: Column of user ids.
+        item: Column of item ids.
+        rating: Column of ratings.
+        timestamp: Column of times.
+        timestamp_unit: What the times count.
+        carried: Labels and declared columns, to be carried along.
+    """
 
     user: str
     item: str
     rating: str | None = None
     timestamp: str | None = None
+    timestamp_unit: TimestampUnit = "s"
+    carried: tuple[CarriedColumn, ...] = ()
+
+    @property
+    def wanted(self) -> list[str]:
+        """Every column to read, once."""
+        roles = (self.user, self.item, self.rating, self.timestamp)
+        given = [name for name in roles if name is not None]
+        return list(dict.fromkeys([*given, *(column.name for column in self.carried)]))
+
+    def raw_block(
+        self, column: Callable[[str], pa.Array], rows: Int64s, positions: Int64s
+    ) -> RawBlock:
+        """Builds a block of raw rows.
+
+        Args:
+            column: Gives a column by its name.
+            rows: [n] numbers of the rows in their file.
+            positions: [n] their places in the order of the whole input.
+        """
+        return RawBlock(
+            column(self.user),
+            column(self.item),
+            None if self.rating is None else column(self.rating),
+            None if self.timestamp is None else column(self.timestamp),
+            rows,
+            positions,
+            self.timestamp_unit,
+            tuple((carried, column(carried.name)) for carried in self.carried),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,11 +103,13 @@ class SourceUnit:
 
     Attributes:
         file: The file.
-        kind: "text", "parquet" or "lines".
+        kind: Which reader reads it, one of `forms.READERS`.
         columns: The columns to read.
         text: How the text is written, where it is text.
         row_group: Which row group of a Parquet file.
         first_row: Rows of the file before this piece.
+        begin: Bytes of the file before this piece, where it is a range of bytes.
+        end: Where the range of bytes ends; None for a piece that is none.
     """
 
     file: InputFile
@@ -75,11 +118,14 @@ class SourceUnit:
     text: TextForm = TextForm()
     row_group: int = 0
     first_row: int = 0
+    begin: int = 0
+    end: int | None = None
 
     @property
     def first_position(self) -> int:
         """Position of the piece's first row in the order of the whole input."""
-        return (self.file.number << POSITION_BITS) + self.first_row
+        # No interaction takes less than a byte: the positions of ranges lie apart.
+        return (self.file.number << POSITION_BITS) + self.begin + self.first_row
 
 
 class SourceBlock(NamedTuple):
@@ -99,13 +145,13 @@ class SourceBlock(NamedTuple):
 SourceBlocks = Iterator[SourceBlock]
 
 
-def list_files(pattern: str, suffixes: Sequence[str] = ()) -> list[InputFile]:
+def list_files(pattern: str, names: Sequence[str] = ()) -> list[InputFile]:
     """Lists the files of an input, in the order of their names.
 
     Args:
         pattern: A file, a folder or a glob.
-        suffixes: In a folder, only files with one of these endings; empty for all.
-            Names that begin with "." or "_" are left out.
+        names: In a folder, only files that fit one of these patterns, such as "*.csv";
+            empty for all. Names that begin with "." or "_" are left out.
     Returns:
         At least one file.
     Raises:
@@ -118,9 +164,9 @@ def list_files(pattern: str, suffixes: Sequence[str] = ()) -> list[InputFile]:
             for entry in path.iterdir()
             if entry.is_file()
             and not entry.name.startswith((".", "_"))
-            and (not suffixes or entry.name.endswith(tuple(suffixes)))
+            and (not names or any(fnmatchcase(entry.name, name) for name in names))
         ]
-        wanted = f" ending in {' or '.join(suffixes)}" if suffixes else ""
+        wanted = f" named {' or '.join(names)}" if names else ""
     else:
         found = [entry for entry in glob.glob(pattern) if Path(entry).is_file()]
         wanted = ""
@@ -131,6 +177,8 @@ def list_files(pattern: str, suffixes: Sequence[str] = ()) -> list[InputFile]:
         )
     absolute = [os.path.abspath(entry) for entry in found]
     root = os.path.commonpath([os.path.dirname(entry) for entry in absolute])
-    names = {os.path.relpath(entry, root): entry for entry in absolute}
-    ordered = sorted(names, key=os.fsencode)
-    return [InputFile(names[name], name, place) for place, name in enumerate(ordered)]
+    relative = {os.path.relpath(entry, root): entry for entry in absolute}
+    ordered = sorted(relative, key=os.fsencode)
+    return [
+        InputFile(relative[name], name, place) for place, name in enumerate(ordered)
+    ]

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import ingest, popularity, split, triplets
+from beam_jobs import drift, graph, ingest, popularity, sequences, split, triplets
 from beam_jobs.runtime.command import Job
 from tests.beam_jobs.raw import raw_rows, write_csv
 from tfcausal.schema.manifest import Manifest
 
-JOBS = [module.JOB for module in (ingest, split, popularity, triplets)]
+JOBS = [
+    module.JOB
+    for module in (ingest, split, popularity, triplets, sequences, graph, drift)
+]
 
 
 def test_the_whole_chain_by_its_commands(
@@ -131,6 +134,17 @@ def test_process_exit_codes(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "options.num_shards of its manifest must be a number" in result.stderr
+
+
+@pytest.mark.parametrize("runner", ["Nonsense", "no.such.Runner"])
+def test_an_unknown_runner_is_a_users_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runner: str
+) -> None:
+    raw = write_csv(tmp_path / "raw.csv", raw_rows())
+    flags = [f"--input={raw}", "--format=csv", f"--output={tmp_path / 'dataset'}"]
+    assert ingest.JOB.main([*flags, f"--runner={runner}"]) == 2
+    assert "`--runner` must be one of Beam's runners" in capsys.readouterr().err
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_a_bug_keeps_its_traceback() -> None:

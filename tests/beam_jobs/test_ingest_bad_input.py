@@ -103,7 +103,7 @@ def test_all_rows_bad(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"", "all 1 files are empty"),
+        (b"", "at least one row; all files of"),
         (HEADER, "at least one row"),
         (b"user,item\na,b\n", "must have one column `user_id`; got user, item"),
         (b"user_id,item_id,user_id\na,b,c\n", "must have one column `user_id`"),
@@ -133,7 +133,8 @@ def test_wrong_places_and_options(tmp_path: Path) -> None:
     refused(ingest(tmp_path / "plain.csv", dataset, min_rating=3.0), "a rating column")
     refused(ingest(raw, dataset, format="parquet"), "must be a Parquet file")
     for changes, match in (
-        ({"format": "json"}, "Unknown format `json`"),
+        ({"format": "xml"}, "Unknown format `xml`"),
+        ({"timestamp_unit": "us"}, "Unknown timestamp_unit `us`"),
         ({"repeats": "first"}, "Unknown repeats `first`"),
         ({"num_shards": 0}, "`num_shards` must be at least 1"),
         ({"max_bad_fraction": 1.5}, r"must lie in \[0, 1\]"),

@@ -7,20 +7,23 @@ import pytest
 from apache_beam.internal import cloudpickle_pickler as cloudpickle
 
 from beam_jobs.runtime.report import MergeReports, Report
+from beam_jobs.sources.feature_file import FeatureFile
+from beam_jobs.sources.ranges import RangeRows
 from beam_jobs.sources.units import ColumnNames, InputFile, SourceUnit
 from beam_jobs.transforms import ingest, popularity, split, triplets
 from tfcausal.schema.dataset import DatasetFolder
+from tfcausal.stats.cleaning import extras_of
 from tfcausal.stats.negatives import Uniform
 from tfcausal.stats.selection import Targets, Threshold
+from tfcausal.stats.split_rows import PopularShares, RandomRows
+from tfcausal.stats.split_rules import Deal
 
 SPLIT = split.SplitPlan(
     dataset=DatasetFolder(Path("d")),
-    seed=1,
-    cap_percentile=90.0,
-    pool_rows=4,
-    parts=("test",),
-    part_ends=(4,),
-    rest="train",
+    num_shards=2,
+    row_group_size=8,
+    rule=PopularShares(RandomRows(1, Deal(("test",), (4,))), 80.0, (0.5,)),
+    folder=Path("f"),
 )
 TRIPLETS = triplets.TripletPlan(
     dataset=DatasetFolder(Path("d")),
@@ -39,6 +42,10 @@ TRIPLETS = triplets.TripletPlan(
     [
         ingest.ReadUnits(4, 3.0),
         ingest.MergeIdCounts(),
+        ingest.JoinShards("keep"),
+        ingest.DropRare(2, 3, count_users=False),
+        ingest.CutVocabularies(1, None, 4, "latest"),
+        ingest.WriteFeatures(Path("f"), 8),
         popularity.CountItems(3),
         triplets.DrawShard(TRIPLETS),
         MergeReports(),
@@ -59,7 +66,11 @@ def test_dofns_and_combine_fns(sent: Any) -> None:
         Report({"rows": 1}, {"a": "b"}, ("wrong",)),
         Threshold(1, 2),
         SourceUnit(InputFile("/a", "a", 0), "text", ColumnNames("u", "i")),
-        ingest.clean_schema(rating=True, timestamp=True),
+        RangeRows(0, 7, 3, quoted=True),
+        FeatureFile(InputFile("/a", "a", 0), "item_id", "video_id", ("genres",), "|"),
+        ingest.clean_schema(
+            rating=True, timestamp=True, carried=extras_of(["length?", "tab:int64"])
+        ),
     ],
     ids=lambda sent: type(sent).__name__,
 )

@@ -3,10 +3,12 @@
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from beam_jobs.sources import text
-from beam_jobs.sources.forms import AskedColumns, open_input, read_unit
+from beam_jobs.sources.asked import AskedColumns
+from beam_jobs.sources.forms import open_input, read_unit
 from tfcausal.errors import InputError
 from tfcausal.stats.cleaning import clean
 
@@ -121,3 +123,17 @@ def test_a_row_longer_than_a_block(
     (unit,) = open_input(str(path), "csv", AskedColumns()).units
     with pytest.raises(InputError, match="in rows below 64 bytes"):
         list(read_unit(unit))
+
+
+def test_wrong_rows_behind_the_last_good_one_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    for good in (0, 3):
+        path = tmp_path / f"{good}.csv"
+        path.write_text("user_id,item_id\n" + "a,b\n" * good + "short\n" * 40)
+        (unit,) = open_input(str(path), "csv", AskedColumns()).units
+        blocks = list(read_unit(unit))
+        rejected = pa.concat_tables([block.rejected for block in blocks])
+        assert rejected["row"].to_pylist() == list(range(2 + good, 42 + good))
+        assert sum(len(block.raw.rows) for block in blocks) == good

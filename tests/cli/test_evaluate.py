@@ -101,6 +101,7 @@ def test_prints_a_table(run: Path) -> None:
     ("arguments", "message"),
     [
         (["--protocol=dise"], "Did you mean `dice`"),
+        (["--split=tset"], "must hold the part `tset`"),
         (["--protocol=dcr"], "ranks observed items only"),
         (["--weight=conformty=0"], "Did you mean `conformity`"),
         (["--weight=conformity"], "must be cause=number"),

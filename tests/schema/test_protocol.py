@@ -8,6 +8,8 @@ import pytest
 from tfcausal.errors import InputError
 from tfcausal.schema.protocol import protocol, protocol_names
 
+HISTORY = ("train", "train_intervened")
+
 
 def test_presets_are_of_the_five_papers() -> None:
     assert protocol_names() == ["cadvae", "causerec", "dccl", "dcr", "dice"]
@@ -19,23 +21,30 @@ def test_presets_are_of_the_five_papers() -> None:
     ("name", "mask", "denominator", "ideal", "average_over", "candidates"),
     [
         # The table of the papers' protocols; both training parts are the history.
-        ("dice", True, "positives", "min_k_positives", "users", "all"),
-        ("dccl", False, "positives", "min_k_positives", "interactions", "all"),
-        ("causerec", False, "positives", "hits", "users", "all"),
-        ("dcr", False, "min_k_positives", "min_k_positives", "users", "observed"),
-        ("cadvae", True, "min_k_positives", "min_k_positives", "users", "all"),
+        ("dice", HISTORY, "positives", "min_k_positives", "users", "all"),
+        ("dccl", (), "positives", "min_k_positives", "interactions", "all"),
+        ("causerec", (), "positives", "hits", "users", "all"),
+        ("dcr", (), "min_k_positives", "min_k_positives", "users", "observed"),
+        (
+            "cadvae",
+            (*HISTORY, "validation_fold_in", "test_fold_in"),
+            "min_k_positives",
+            "min_k_positives",
+            "users",
+            "all",
+        ),
     ],
 )
 def test_presets_say_what_the_papers_do(
     name: str,
-    mask: bool,
+    mask: tuple[str, ...],
     denominator: str,
     ideal: str,
     average_over: str,
     candidates: str,
 ) -> None:
     chosen = protocol(name)
-    assert chosen.mask == (("train", "train_intervened") if mask else ())
+    assert chosen.mask == mask
     assert chosen.recall_denominator == denominator
     assert chosen.ndcg_ideal == ideal
     assert chosen.average_over == average_over

@@ -8,7 +8,14 @@ import pyarrow as pa
 import pytest
 
 from tfcausal.errors import InputError
-from tfcausal.stats.cleaning import CleanBlock, RawBlock, clean, require_types
+from tfcausal.stats.cleaning import (
+    CleanBlock,
+    RawBlock,
+    clean,
+    extras_of,
+    labels_of,
+    require_types,
+)
 
 
 def cleaned(
@@ -158,6 +165,46 @@ def test_times_and_fractions_of_seconds() -> None:
 def test_long_texts_are_cut() -> None:
     block = cleaned([b"x" * 5_000], [b""])
     assert block.rejected["text"].to_pylist() == ["x" * 200]
+
+
+def test_carried_columns() -> None:
+    carried = (*labels_of(["like"]), *extras_of(["length?", "tab:int64", "size"]))
+    like, length, tab, size = carried
+    raw = RawBlock(
+        pa.array([b"u"] * 7),
+        pa.array([b"i"] * 7),
+        None,
+        None,
+        np.arange(7),
+        np.arange(7),
+        carried=(
+            (like, pa.array([b"1", b"", b"0", b"0", b"0", b"0", b"0"])),
+            (length, pa.array([b"", b"1", b"nan", b"x", b"2", b"3", b"\xff"])),
+            (tab, pa.array([7, 1, 2, 3, None, 5, 6])),
+            (size, pa.array([0.5, 1, 2, 3, 4, float("nan"), 5])),
+        ),
+    )
+    block = clean(raw, "file.csv")
+    table = block.rows.to_pydict()
+    assert (table["like"], table["tab"], table["size"]) == ([1, 0], [7, 2], [0.5, 2])
+    assert np.isnan(table["length"]).all()
+    assert [str(block.rows.schema.field(c.name).type) for c in carried] == [
+        "float",
+        "float",
+        "int64",
+        "float",
+    ]
+    found = dict(zip(block.rejected["row"].to_pylist(), reasons(block), strict=True))
+    bad = {1: "bad_label", 3: "bad_extra", 4: "bad_extra", 5: "bad_extra"}
+    assert found == bad | {6: "not_utf8"}
+    assert block.rejected["text"].to_pylist()[0] == "u,i,,1,1,1.0"
+
+
+def test_types_that_cannot_be_carried() -> None:
+    schema = pa.schema([("a", pa.bool_()), ("b", pa.list_(pa.int8()))])
+    require_types(schema, {}, "file.parquet", labels_of(["a"]))
+    with pytest.raises(InputError, match="label column `b` must hold numbers"):
+        require_types(schema, {}, "file.parquet", labels_of(["b"]))
 
 
 def test_types_that_cannot_be_ids_or_numbers_are_refused() -> None:

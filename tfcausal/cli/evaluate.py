@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     "--split",
     default="test",
     show_default=True,
-    type=click.Choice(["test", "validation"]),
-    help="The part of the data set's split.",
+    help="The part of the data set's split: validation, test, or another that its "
+    "rule made.",
 )
 @click.option(
     "--interactions",

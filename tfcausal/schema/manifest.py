@@ -24,6 +24,9 @@ _WRITERS = {
     "splits": "python -m beam_jobs.split",
     "popularity": "python -m beam_jobs.popularity",
     "triplets": "python -m beam_jobs.triplets",
+    "sequences": "python -m beam_jobs.sequences",
+    "drift": "python -m beam_jobs.drift",
+    "graph": "python -m beam_jobs.graph",
     "run": "tfcausal train",
     "export": "tfcausal export",
     "index": "tfcausal index",
@@ -46,7 +49,7 @@ class Manifest:
 
     Attributes:
         kind: What the folder holds: "dataset", "splits", "popularity", "triplets",
-            "world", "run", "export", "index".
+            "sequences", "graph", "world", "run", "export", "index".
         options: The options that made it, by name.
         counts: Rows, users, items, rejected rows and the like.
         inputs: Fingerprint of each folder or input it was computed from, by name.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.schema.dataset import TRAINING_PARTS
+from tfcausal.schema.dataset import FOLD_IN_PARTS, TRAINING_PARTS
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ _PROTOCOLS = {
         # CaD-VAE, on MacridVAE's evaluation: the fold-in part is masked.
         EvaluationProtocol(
             "cadvae",
+            mask=(*TRAINING_PARTS, *FOLD_IN_PARTS.values()),
             recall_denominator="min_k_positives",
             ks=(20, 50, 100),
         ),

@@ -1,12 +1,11 @@
 """From raw columns to clean rows and rejected rows, a block at a time.
 
-Whether a row is good depends on that row alone, never on its neighbours in the block:
-each text is held against one grammar, and only what fits is cast.
+Whether a row is good depends on that row alone, never on its neighbours in the block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +14,30 @@ import pyarrow.compute as pc
 
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
-
-Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
+from tfcausal.stats.raw_columns import (
+    Bools,
+    Int64s,
+    TextColumn,
+    TimestampUnit,
+    is_missing,
+    is_text,
+    nulls,
+    parse_integer,
+    parse_real,
+    parse_time,
+)
 
 WRONG_FIELD_COUNT = "wrong_field_count"
+BAD_JSON = "bad_json"
+BAD_EXAMPLE = "bad_example"
 NOT_UTF8 = "not_utf8"
 EMPTY_USER = "empty_user"
 EMPTY_ITEM = "empty_item"
 CONTROL_CHARACTER = "control_character"
 BAD_RATING = "bad_rating"
 BAD_TIMESTAMP = "bad_timestamp"
+BAD_LABEL = "bad_label"
+BAD_EXTRA = "bad_extra"
 
 MAX_TEXT = 200
 """Characters that a rejected row keeps of its text."""
@@ -44,8 +56,93 @@ REJECTED_SCHEMA = pa.schema(
 """Dead letters: `row` counts from 1, a header included, blank lines left out."""
 
 _CONTROL = r"\p{Cc}"
-_RATING = r"^[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?$"
-_TIMESTAMP = r"^\+?\d{1,18}(\.\d*)?$"
+_TAKEN = {
+    columns.USER,
+    columns.ITEM,
+    columns.RATING,
+    columns.TIMESTAMP,
+    columns.OCCURRENCE,
+    columns.USER_ID,
+    columns.ITEM_ID,
+    POSITION,
+}
+
+
+@dataclass(frozen=True)
+class CarriedColumn:
+    """A column of numbers that interactions keep beside rating and timestamp.
+
+    Attributes:
+        name: Its name, in the input and in the data set.
+        kind: "label" for feedback, "extra" for anything else.
+        is_integer: int64 instead of float32.
+        may_be_missing: Whether rows without a value are good; they get NaN.
+    """
+
+    name: str
+    kind: Literal["label", "extra"]
+    is_integer: bool = False
+    may_be_missing: bool = False
+
+    @property
+    def type(self) -> pa.DataType:
+        """Its type in a data set."""
+        return pa.int64() if self.is_integer else pa.float32()
+
+    @property
+    def reason(self) -> str:
+        """Why a row is rejected whose value is none."""
+        return BAD_LABEL if self.kind == "label" else BAD_EXTRA
+
+
+def labels_of(names: Iterable[str]) -> tuple[CarriedColumn, ...]:
+    """Returns columns of labels.
+
+    Raises:
+        InputError: If a name is taken or comes twice.
+    """
+    return _distinct([CarriedColumn(name, "label") for name in names])
+
+
+def extras_of(declared: Iterable[str]) -> tuple[CarriedColumn, ...]:
+    """Returns declared columns.
+
+    Args:
+        declared: Each NAME, NAME:int64 or NAME:float32; float32 may end in "?" where
+            values may be missing, as in NAME? or NAME:float32?.
+    Raises:
+        InputError: If a declaration cannot be read, a name is taken or comes twice.
+    """
+    found = []
+    for text in declared:
+        name, _, kind = text.removesuffix("?").partition(":")
+        missing = text.endswith("?")
+        if kind not in ("", "float32", "int64") or (missing and kind == "int64"):
+            raise InputError(
+                "Each of `extra_columns` must be NAME, NAME? (values may be missing), "
+                f"NAME:float32, NAME:float32? or NAME:int64; got `{text}`."
+            )
+        found.append(CarriedColumn(name, "extra", kind == "int64", missing))
+    return _distinct(found)
+
+
+def _distinct(carried: Sequence[CarriedColumn]) -> tuple[CarriedColumn, ...]:
+    seen = set(_TAKEN)
+    for column in carried:
+        if not column.name or column.name in seen:
+            why = "is a name of the data set's own" if column.name in _TAKEN else ""
+            raise InputError(
+                f"`{column.kind}_columns` must be different names beside those of the "
+                f"data set; `{column.name}` {why or 'comes twice or is empty'}. Rename "
+                "the column in the input, or leave it out."
+            )
+        seen.add(column.name)
+    return tuple(carried)
+
+
+def require_disjoint(carried: Sequence[CarriedColumn]) -> None:
+    """Raises InputError if a name is both a label and an extra column."""
+    _distinct(carried)
 
 
 @dataclass(frozen=True)
@@ -59,6 +156,8 @@ class RawBlock:
         timestamps: Binary, string, numeric or a time; None where the input has none.
         rows: [n] int64, each row's number in its source, from 1.
         positions: [n] int64, ascending in the order of the whole input.
+        timestamp_unit: What timestamps that are no times count.
+        carried: The columns to carry along: binary, string or numeric.
     """
 
     users: pa.Array
@@ -67,6 +166,15 @@ class RawBlock:
     timestamps: pa.Array | None
     rows: Int64s
     positions: Int64s
+    timestamp_unit: TimestampUnit = "s"
+    carried: tuple[tuple[CarriedColumn, pa.Array], ...] = ()
+
+    @property
+    def arrays(self) -> list[pa.Array]:
+        """The columns that the input has."""
+        usual = (self.users, self.items, self.ratings, self.timestamps)
+        given = [column for column in usual if column is not None]
+        return [*given, *(array for _, array in self.carried)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +183,8 @@ class CleanBlock:
 
     Attributes:
         rows: Clean rows: user_id and item_id as dictionaries of strings, rating
-            float32 and timestamp int64 where given, position int64.
+            float32 and timestamp int64 where given, the carried columns, position
+            int64.
         rejected: The other rows, of REJECTED_SCHEMA.
     """
 
@@ -92,24 +201,30 @@ def clean(block: RawBlock, source: str) -> CleanBlock:
     Returns:
         Clean and rejected rows, each in the order of the block.
     """
-    users, items = _Text.of(block.users), _Text.of(block.items)
-    texts = [users, items]
-    faults: list[tuple[str, Bools]] = []
+    users, items = TextColumn.of(block.users), TextColumn.of(block.items)
+    texts: list[TextColumn | None] = [users, items]
     numbers: dict[str, pa.Array] = {}
-    for name, column, parse, reason in (
-        (columns.RATING, block.ratings, _parse_rating, BAD_RATING),
-        (columns.TIMESTAMP, block.timestamps, _parse_timestamp, BAD_TIMESTAMP),
-    ):
-        if column is not None:
-            text, numbers[name] = parse(column)
-            faults.append((reason, _nulls(numbers[name])))
-            texts.extend([text] if text is not None else [])
+    by_reason: dict[str, Bools] = {}
+    parsed = [
+        (column.reason, column.name, _carry(column, values))
+        for column, values in block.carried
+    ]
+    if block.timestamps is not None:
+        times = parse_time(block.timestamps, block.timestamp_unit)
+        parsed.insert(0, (BAD_TIMESTAMP, columns.TIMESTAMP, times))
+    if block.ratings is not None:
+        parsed.insert(0, (BAD_RATING, columns.RATING, parse_real(block.ratings)))
+    for reason, name, (text, found) in parsed:
+        texts.append(text)
+        numbers[name] = found
+        by_reason[reason] = by_reason.get(reason, False) | nulls(found)
+    not_utf8 = [text.not_utf8 for text in texts if text is not None]
     faults = [
-        (NOT_UTF8, np.logical_or.reduce([text.not_utf8 for text in texts])),
+        (NOT_UTF8, np.logical_or.reduce(not_utf8)),
         (EMPTY_USER, users.empty),
         (EMPTY_ITEM, items.empty),
         (CONTROL_CHARACTER, users.matches(_CONTROL) | items.matches(_CONTROL)),
-        *faults,
+        *by_reason.items(),
     ]
     reasons = np.select([bad for _, bad in faults], list(range(1, len(faults) + 1)), 0)
     good, bad = np.flatnonzero(reasons == 0), np.flatnonzero(reasons)
@@ -132,6 +247,16 @@ def clean(block: RawBlock, source: str) -> CleanBlock:
     )
 
 
+def _carry(
+    column: CarriedColumn, values: pa.Array
+) -> tuple[TextColumn | None, pa.Array]:
+    text, found = (parse_integer if column.is_integer else parse_real)(values)
+    if column.may_be_missing:
+        missing = pa.array(is_missing(values))
+        found = pc.if_else(missing, pa.scalar(np.nan, pa.float32()), found)
+    return text, found
+
+
 def rejected_table(
     source: str, rows: Int64s, reasons: Sequence[str], texts: Sequence[str]
 ) -> pa.Table:
@@ -147,159 +272,49 @@ def rejected_table(
     )
 
 
-def require_types(schema: pa.Schema, names: dict[str, str | None], source: str) -> None:
+def require_types(
+    schema: pa.Schema,
+    names: dict[str, str | None],
+    source: str,
+    carried: Sequence[CarriedColumn] = (),
+) -> None:
     """Raises unless each column has a type that `clean` can read.
 
     Args:
         schema: Schema of a Parquet file.
         names: Column name by role: user, item, rating, timestamp; None is left out.
         source: The file, for the message.
+        carried: The columns to carry along.
     Raises:
         InputError: If one has not.
     """
-    for role, name in names.items():
-        if name is None:
-            continue
+    roles = [(role, name) for role, name in names.items() if name is not None]
+    roles += [(column.kind, column.name) for column in carried]
+    for role, name in roles:
         found = schema.field(name).type
         if pa.types.is_dictionary(found):
             found = found.value_type
-        fits = pa.types.is_integer(found) or _is_text(found)
-        if role == columns.RATING:
+        fits = pa.types.is_integer(found) or is_text(found)
+        if role not in ("user", "item"):
             fits = fits or pa.types.is_floating(found)
+        if role in ("label", "extra"):
+            fits = fits or pa.types.is_boolean(found)
         if role == columns.TIMESTAMP:
-            fits = fits or pa.types.is_floating(found) or pa.types.is_temporal(found)
+            fits = fits or pa.types.is_temporal(found)
         if not fits:
+            numbers = role in (columns.RATING, "label", "extra")
             raise InputError(
                 f"`{source}`: the {role} column `{name}` must hold "
-                f"{'numbers' if role == columns.RATING else 'text or integers'}; got "
-                f"{found}. Convert it, or name another column."
+                f"{'numbers' if numbers else 'text or integers'}; got {found}. Convert "
+                "it, or name another column."
             )
-
-
-def _is_text(found: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(found)
-        or pa.types.is_large_string(found)
-        or pa.types.is_string_view(found)
-        or pa.types.is_binary(found)
-        or pa.types.is_large_binary(found)
-    )
-
-
-@dataclass(frozen=True)
-class _Text:
-    """A column of texts, its distinct values looked at once each.
-
-    Attributes:
-        strings: Dictionary array of strings; null where the text was missing or is no
-            UTF-8.
-        not_utf8: [n] whether the text is no UTF-8.
-    """
-
-    strings: pa.DictionaryArray
-    not_utf8: Bools
-
-    @classmethod
-    def of(cls, column: pa.Array) -> "_Text":
-        if pa.types.is_integer(column.type):
-            column = column.cast(pa.string())
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        values, unreadable = _decode(column.dictionary)
-        not_utf8 = np.append(unreadable, False)[codes]
-        missing = not_utf8 | (codes < 0)
-        strings = pa.DictionaryArray.from_arrays(
-            pa.array(codes.astype(np.int32), mask=missing), values
-        )
-        return cls(strings, not_utf8)
-
-    @property
-    def codes(self) -> npt.NDArray[np.int32]:
-        """[n] code of each text, -1 where missing."""
-        filled: npt.NDArray[np.int32] = self.strings.indices.fill_null(-1).to_numpy(
-            zero_copy_only=False
-        )
-        return filled
-
-    @property
-    def empty(self) -> Bools:
-        """[n] whether there is no text."""
-        return self._each(pc.equal(self.strings.dictionary, ""), missing=True)
-
-    def matches(self, pattern: str) -> Bools:
-        """Returns [n] whether the pattern is found in each text."""
-        found = pc.match_substring_regex(self.strings.dictionary, pattern)
-        return self._each(found, missing=False)
-
-    def _each(self, of_values: pa.Array, *, missing: bool) -> Bools:
-        flags = of_values.fill_null(missing).to_numpy(zero_copy_only=False)
-        result: Bools = np.append(flags.astype(bool), missing)[self.codes]
-        return result
-
-
-def _decode(values: pa.Array) -> tuple[pa.Array, Bools]:
-    """Returns distinct values as strings, and which of them are no UTF-8."""
-    try:
-        return values.cast(pa.string()), np.zeros(len(values), bool)
-    except pa.ArrowInvalid:
-        decoded = [_decode_one(value) for value in values.to_pylist()]
-        unreadable = np.asarray([text is None for text in decoded], bool)
-        return pa.array([text or "" for text in decoded], pa.string()), unreadable
-
-
-def _decode_one(value: bytes) -> str | None:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def _parse_rating(column: pa.Array) -> tuple[_Text | None, pa.Array]:
-    """Returns the ratings as float32, null where unusable."""
-    text = None
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        text = _Text.of(column)
-        column = _numbers_of(text, _RATING, pa.float64())
-    numbers = column.cast(pa.float32(), safe=False)
-    return text, pc.if_else(pc.is_finite(numbers), numbers, None)
-
-
-def _parse_timestamp(column: pa.Array) -> tuple[_Text | None, pa.Array]:
-    """Returns the times in whole seconds since 1970 as int64, null where unusable."""
-    text = None
-    if pa.types.is_temporal(column.type):
-        column = column.cast(pa.timestamp("s"), safe=False)
-    elif pa.types.is_floating(column.type):
-        usable = pc.and_(pc.is_finite(column), pc.less(column, 1e18))
-        column = pc.floor(pc.if_else(usable, column, None))
-    elif not pa.types.is_integer(column.type):
-        text = _Text.of(column)
-        column = _numbers_of(text, _TIMESTAMP, pa.int64(), drop=r"^\+|\.\d*$")
-    seconds = column.cast(pa.int64(), safe=False)
-    return text, pc.if_else(pc.greater_equal(seconds, 0), seconds, None)
-
-
-def _numbers_of(
-    text: _Text, pattern: str, number_type: pa.DataType, *, drop: str = r"^\+"
-) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(text.strings.dictionary)
-    fits = pc.match_substring_regex(trimmed, pattern)
-    kept = pc.replace_substring_regex(pc.if_else(fits, trimmed, None), drop, "")
-    return kept.cast(number_type).take(text.strings.indices)
-
-
-def _nulls(column: pa.Array) -> Bools:
-    nulls: Bools = column.is_null().to_numpy(zero_copy_only=False)
-    return nulls
 
 
 def _texts(block: RawBlock, rows: npt.NDArray[Any]) -> list[str]:
     """Returns the fields of some rows, joined by commas, readable whatever they are."""
     fields = [
         [_readable(value) for value in column.take(pa.array(rows)).to_pylist()]
-        for column in (block.users, block.items, block.ratings, block.timestamps)
-        if column is not None
+        for column in block.arrays
     ]
     return [",".join(row) for row in zip(*fields, strict=True)]
 

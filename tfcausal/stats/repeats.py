@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tfcausal.stats.sorting import stable_order
+
 Int64s = npt.NDArray[np.int64]
 Repeats = Literal["earliest", "latest", "keep"]
 REPEATS: tuple[Repeats, ...] = ("earliest", "latest", "keep")
@@ -35,29 +37,48 @@ def resolve_repeats(
     """Keeps one row of each (user, item), or all of them numbered.
 
     Args:
-        users: [n] integers.
-        items: [n] integers.
+        users: [n] integers in [0, 2 ** 31).
+        items: [n] integers in [0, 2 ** 31).
         timestamps: [n] seconds, or None where time is the order of the input.
         positions: [n] places in the input, all different; they decide equal times.
         repeats: "earliest" or "latest" row of each pair, or "keep" for all.
     Returns:
         The rows that stay; independent of the order in which rows are given.
     """
-    times = np.zeros(len(users), np.int64) if timestamps is None else timestamps
-    order = np.lexsort((positions, times, items, users))
-    new_pair = np.ones(len(order), bool)
-    new_pair[1:] = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
-    occurrences = None
+    order = _by_user_and_time(users, timestamps, positions)
+    pairs = users[order].astype(np.int64) << 32 | items[order]
+    again = _met_again(pairs)
+    # Almost all pairs occur once; only the others are sorted by pair.
+    by_pair = again[np.argsort(pairs[again], kind="stable")]
+    same = np.diff(pairs[by_pair]) == 0
     if repeats == "keep":
-        firsts = np.maximum.accumulate(np.where(new_pair, np.arange(len(order)), 0))
-        numbers = np.empty(len(order), np.int32)
-        numbers[order] = np.arange(len(order)) - firsts
-        kept = order
-    elif repeats == "earliest":
-        kept = order[new_pair]
-    else:
-        kept = order[np.append(new_pair[1:], True)[: len(order)]]
-    kept = kept[np.lexsort((positions[kept], times[kept], users[kept]))]
-    if repeats == "keep":
-        occurrences = numbers[kept]
-    return KeptRows(kept, occurrences)
+        occurrences = np.zeros(len(order), np.int32)
+        place = np.arange(len(by_pair))
+        firsts = np.where(np.append(False, same)[: len(place)], 0, place)
+        occurrences[by_pair] = place - np.maximum.accumulate(firsts)
+        return KeptRows(order, occurrences)
+    dropped = by_pair[1:][same] if repeats == "earliest" else by_pair[:-1][same]
+    kept = np.ones(len(order), bool)
+    kept[dropped] = False
+    return KeptRows(order[kept], None)
+
+
+def _by_user_and_time(
+    users: npt.NDArray[Any], timestamps: Int64s | None, positions: Int64s
+) -> Int64s:
+    """Returns [n] the rows' numbers, ordered by user, timestamp and position."""
+    order = np.argsort(positions)
+    if timestamps is not None:
+        order = order[np.argsort(timestamps[order], kind="stable")]
+    by_user: Int64s = order[stable_order(users[order])]
+    return by_user
+
+
+def _met_again(pairs: Int64s) -> Int64s:
+    """Returns the places of the pairs that occur more than once, ascending."""
+    ascending = np.sort(pairs)
+    repeated = np.unique(ascending[1:][np.diff(ascending) == 0])
+    if not len(repeated):
+        return np.empty(0, np.int64)
+    near = np.minimum(np.searchsorted(repeated, pairs), len(repeated) - 1)
+    return np.flatnonzero(repeated[near] == pairs)

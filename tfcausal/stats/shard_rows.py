@@ -12,6 +12,7 @@ from tfcausal.schema import columns
 from tfcausal.stats.cleaning import POSITION
 from tfcausal.stats.hashing import shards_of
 from tfcausal.stats.repeats import Repeats, resolve_repeats
+from tfcausal.stats.sorting import stable_order
 from tfcausal.stats.vocabulary import (
     indices_in,
     is_among,
@@ -36,7 +37,7 @@ def cut_by_user(rows: pa.Table, num_shards: int) -> dict[int, pa.Table]:
         return {}
     users = one_dictionary(rows[columns.USER_ID])
     shard = shards_of(users.dictionary, num_shards)[users.indices.to_numpy()]
-    order = np.argsort(shard, kind="stable")
+    order = stable_order(shard)
     present, firsts = np.unique(shard[order], return_index=True)
     ends = np.append(firsts[1:], len(order))
     return {
@@ -78,8 +79,8 @@ def join_blocks(blocks: Sequence[pa.Table], repeats: Repeats) -> pa.Table:
     )
     rows = pa.array(kept.rows)
     result: dict[str, Any] = {name: array.take(rows) for name, array in ids.items()}
-    for name in (columns.RATING, columns.TIMESTAMP):
-        if name in table.column_names:
+    for name in table.column_names:
+        if name not in (*_ID_COLUMNS, POSITION):
             result[name] = table[name].take(rows)
     if kept.occurrences is not None:
         result[columns.OCCURRENCE] = kept.occurrences
@@ -121,16 +122,28 @@ def index_rows(rows: pa.Table, users: pa.Array, items: pa.Array) -> pa.Table:
         timestamp and place in the input.
     """
     index = indices_in(_ids(rows, columns.USER_ID), users)
-    order = np.argsort(index, kind="stable")
+    order = stable_order(index)
     found = {
         columns.USER: index[order],
         columns.ITEM: indices_in(_ids(rows, columns.ITEM_ID), items)[order],
     }
-    optional = [name for name in rows.column_names if name not in _ID_COLUMNS]
-    schema = columns.interactions_schema(**dict.fromkeys(optional, True))
-    for name in optional:
+    schema = _indexed_schema(rows.schema)
+    for name in schema.names[len(found) :]:
         found[name] = rows[name].take(pa.array(order))
     return pa.table({name: found[name] for name in schema.names}, schema=schema)
+
+
+def _indexed_schema(schema: pa.Schema) -> pa.Schema:
+    own = (columns.RATING, columns.TIMESTAMP, columns.OCCURRENCE)
+    carried = {
+        field.name: field.type
+        for field in schema
+        if field.name not in (*own, *_ID_COLUMNS)
+    }
+    rating, timestamp, occurrence = (name in schema.names for name in own)
+    return columns.interactions_schema(
+        rating=rating, timestamp=timestamp, occurrence=occurrence, carried=carried
+    )
 
 
 def ids_of(rows: pa.Table) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:

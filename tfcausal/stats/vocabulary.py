@@ -47,9 +47,12 @@ def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 def without_unused(column: pa.DictionaryArray) -> pa.DictionaryArray:
     """Drops the values that no row has, as after a selection of rows."""
-    used, codes = np.unique(column.indices.to_numpy(), return_inverse=True)
+    codes = column.indices.to_numpy()
+    is_used = np.zeros(len(column.dictionary), bool)
+    is_used[codes] = True
+    new_codes = (np.cumsum(is_used) - 1).astype(np.int32)
     return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32)), column.dictionary.take(pa.array(used))
+        pa.array(new_codes[codes]), column.dictionary.filter(pa.array(is_used))
     )
 
 

@@ -1,0 +1,73 @@
+"""Coat: a matrix of ratings in ASCII, a line for each user, 0 where there is none.
+
+The users and items are numbered from 0. A column `intervened` tells the ratings of
+items that were shown at random (`test.ascii`) from those that users chose themselves.
+
+Reference: Schnabel et al., Recommendations as treatments, ICML 2016, section 6.4.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_jobs.sources.lines import line_blocks
+from beam_jobs.sources.units import (
+    ColumnNames,
+    SourceBlock,
+    SourceBlocks,
+    SourceUnit,
+)
+from tfcausal.stats.cleaning import WRONG_FIELD_COUNT, CarriedColumn, rejected_table
+
+FILE_NAMES = ("train.ascii", "test.ascii")
+INTERVENED = CarriedColumn("intervened", "extra", is_integer=True)
+COLUMNS = ColumnNames("user", "item", "rating", carried=(INTERVENED,))
+
+_MISSING = r"^[+-]?0+(\.0*)?$"
+
+
+def read_matrix(unit: SourceUnit) -> SourceBlocks:
+    """Reads the ratings of a matrix.
+
+    Args:
+        unit: A file of kind "matrix".
+    Yields:
+        Its ratings, user by user. A line with more or fewer numbers than the first is
+        rejected.
+    Raises:
+        InputError: If the file ends amid a compressed block or a line is too long.
+    """
+    num_items = -1
+    intervened = int(unit.file.name.rpartition("/")[2] == FILE_NAMES[1])
+    done = 0
+    for block in line_blocks(unit):
+        words = pc.ascii_split_whitespace(block.texts)
+        counts = pc.list_value_length(words).to_numpy()
+        if num_items < 0 and len(counts):
+            num_items = int(counts[0])
+        good = np.flatnonzero(counts == num_items)
+        wrong = np.flatnonzero(counts != num_items)
+        cells = words.take(pa.array(good)).flatten()
+        missing = pc.match_substring_regex(cells, _MISSING)
+        chosen = np.flatnonzero(~missing.to_numpy(zero_copy_only=False))
+        numbers = block.numbers[good[chosen // num_items]]
+        columns = {
+            "user": pa.array(numbers - 1),
+            "item": pa.array(chosen % num_items),
+            "rating": cells.take(pa.array(chosen)).view(pa.binary()),
+            INTERVENED.name: pa.array(np.full(len(chosen), intervened)),
+        }
+        positions = done + np.arange(len(chosen), dtype=np.int64)
+        done += len(chosen)
+        rejected = rejected_table(
+            unit.file.name,
+            block.numbers[wrong],
+            [WRONG_FIELD_COUNT] * len(wrong),
+            [f"{counts[row]} numbers, not {num_items}" for row in wrong],
+        )
+        yield SourceBlock(
+            unit.columns.raw_block(
+                columns.__getitem__, numbers, unit.first_position + positions
+            ),
+            pa.concat_tables([block.rejected, rejected]),
+        )
