@@ -1,4 +1,6 @@
-"""Weights, keys and sizes of a split, against sampling step by step."""
+"""Weights, keys and sizes of a split, against drawing one row after the other."""
+
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from tfcausal.stats.splitting import (
     part_keys,
     pool_keys,
     require_shares,
+    resampling_keys,
     row_words,
+    time_keys,
+    user_words,
 )
 
 
@@ -23,27 +28,35 @@ def test_weights_by_hand() -> None:
     assert np.allclose(capped_weights(counts, 100), [0, 0.1, 0.2, 0.5, 0.5, 1])
 
 
-def test_pool_has_the_inclusion_probabilities_of_weighted_sampling() -> None:
-    # 12 rows of three weights; 5 are drawn. The oracle draws one after the other, with
-    # probability by weight among what is left.
-    users, items = np.repeat(np.arange(1, 4), 4), np.tile(np.arange(1, 5), 3)
-    weights = np.asarray([0.0, 1.0, 0.5, 0.25, 0.05])[items]
-    trials, drawn = 6_000, 5
-    included = np.zeros(12)
-    for seed in range(trials):
-        keys = pool_keys(row_words(seed, users, items, None), weights)
-        included[np.argsort(keys)[:drawn]] += 1
-    generator = np.random.default_rng(5)
-    expected = np.zeros(12)
-    for _ in range(trials):
-        p = weights / weights.sum()
-        expected[generator.choice(12, drawn, replace=False, p=p)] += 1
-    # Rows of an item are alike, so the oracle's counts are averaged over them.
-    expected = np.asarray([expected[items == item].mean() for item in items])
-    variance = expected * (1 - expected / trials) * (1 + 1 / 3)
-    chi_square = ((included - expected) ** 2 / variance).sum()
-    # 11 degrees of freedom: 37 is passed once in 10,000.
-    assert chi_square < 37
+def exact_chances(weights: list[float], drawn: int) -> dict[frozenset[int], float]:
+    """Returns the chance of each set of rows, drawing one after the other."""
+    chances: dict[frozenset[int], float] = {}
+    for order in permutations(range(len(weights)), drawn):
+        left, chance = sum(weights), 1.0
+        for row in order:
+            chance *= weights[row] / left
+            left -= weights[row]
+        chances[frozenset(order)] = chances.get(frozenset(order), 0.0) + chance
+    return chances
+
+
+def test_pool_has_the_exact_chances_of_drawing_one_row_after_the_other() -> None:
+    # 40,000 populations of 6 rows of three weights, a user each; 3 rows are drawn.
+    trials, weights = 40_000, [1.0, 1.0, 0.5, 0.5, 0.1, 0.1]
+    users = np.repeat(np.arange(1, trials + 1), 6)
+    items = np.tile(np.arange(1, 7), trials)
+    keys = pool_keys(row_words(7, users, items, None), np.tile(weights, trials))
+    chosen = np.argsort(keys.reshape(trials, 6))[:, :3]
+    codes, counts = np.unique((1 << chosen).sum(axis=1), return_counts=True)
+    found = dict(zip(codes.tolist(), counts.tolist(), strict=True))
+    chi_square = 0.0
+    chances = exact_chances(weights, 3)
+    assert sum(chances.values()) == pytest.approx(1)
+    for rows, chance in chances.items():
+        count = found.get(sum(1 << row for row in rows), 0)
+        chi_square += (count - trials * chance) ** 2 / (trials * chance)
+    # 20 sets, so 19 degrees of freedom: 50.8 is passed once in 10,000.
+    assert chi_square < 50.8
 
 
 def test_part_of_a_row_does_not_depend_on_its_place_in_the_pool() -> None:
@@ -54,6 +67,28 @@ def test_part_of_a_row_does_not_depend_on_its_place_in_the_pool() -> None:
         np.argsort(np.argsort(pool)), np.argsort(np.argsort(part))
     )
     assert abs(correlation[0, 1]) < 0.04
+
+
+def test_resampling_keys_come_in_two_groups() -> None:
+    users, items = np.arange(1, 5_001), np.ones(5_000, int)
+    words, last = row_words(0, users, items, None), users % 3 == 0
+    keys = resampling_keys(words, last)
+    assert keys[~last].max() < keys[last].min()
+    assert len(np.unique(keys)) == 5_000
+
+
+def test_time_keys_fill_their_leading_bits() -> None:
+    words = np.asarray([0, 2**64 - 1, 2**63, 5], np.uint64)
+    times = np.asarray([10, 10, 11, 13])
+    # A span of 3 takes two bits; the words are shifted below them.
+    expected = [0, 2**62 - 1, 2**62 + 2**61, 2**63 + 2**62 + 1]
+    assert time_keys(times, words, 10, 13).tolist() == expected
+
+
+def test_users_have_words_of_their_own() -> None:
+    users = np.arange(100_000)
+    assert len(np.unique(user_words(0, users))) == 100_000
+    assert not np.isin(user_words(1, users), user_words(0, users)).any()
 
 
 def test_words_differ_by_seed_and_occurrence_only_where_they_should() -> None:

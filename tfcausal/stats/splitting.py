@@ -1,4 +1,4 @@
-"""Which part of a split a row belongs to.
+"""The keys and sizes by which a split picks rows and users.
 
 Reference: Zheng et al., Disentangling User Interest and Conformity for Recommendation
 with Causal Embedding (DICE), WWW 2021, section 4.1.1, and the authors' published
@@ -6,10 +6,11 @@ splitter.
 Deviations: the paper caps a probability at 0.9; the authors' code caps weights at a
 percentile of the distinct weights, and so do we.
 
-Every row draws words of its own from (seed, "split", user, item, occurrence). The
-intervened pool is drawn without replacement, with probabilities proportional to weights
-among what is left at each step: the rows with the smallest -log(U) / weight, for which
-see Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.
+Every row draws words of its own from (seed, "split", user, item, occurrence), every
+user from (seed, "split users", user). The intervened pool is drawn without replacement,
+with probabilities proportional to weights among what is left at each step: the rows
+with the smallest -log(U) / weight, for which see Efraimidis and Spirakis, Weighted
+random sampling with a reservoir, 2006.
 """
 
 from collections.abc import Sequence
@@ -23,11 +24,15 @@ from tfcausal.stats import mixing
 from tfcausal.stats.logarithm import log
 
 Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 PURPOSE = "split"
+USER_PURPOSE = "split users"
 
 _POOL_DRAW = 0
 _PART_DRAW = 1
+_FOLD_IN_DRAW = 2
+_RESAMPLING_DRAW = 3
 
 
 def capped_weights(counts: npt.NDArray[np.int64], cap_percentile: float) -> Float64s:
@@ -76,6 +81,52 @@ def pool_keys(words: mixing.UInt64s, weights: Float64s) -> mixing.UInt64s:
 def part_keys(words: mixing.UInt64s) -> mixing.UInt64s:
     """Returns [n] keys whose smallest are a uniform sample without replacement."""
     return mixing.draws(words, np.asarray([_PART_DRAW]))
+
+
+def fold_in_keys(words: mixing.UInt64s) -> mixing.UInt64s:
+    """Returns [n] keys whose smallest, of a user's rows, are folded in."""
+    return mixing.draws(words, np.asarray([_FOLD_IN_DRAW]))
+
+
+def resampling_keys(words: mixing.UInt64s, last: Bools) -> mixing.UInt64s:
+    """Returns keys whose smallest are uniform samples of two groups of rows.
+
+    Args:
+        words: [n] from `row_words`.
+        last: [n] whether a row is of the second group.
+    Returns:
+        [n] uint64, those of the first group all smaller than those of the second.
+    """
+    drawn = mixing.draws(words, np.asarray([_RESAMPLING_DRAW]))
+    return (drawn >> np.uint64(1)) | (last.astype(np.uint64) << np.uint64(63))
+
+
+def user_words(seed: int, users: npt.NDArray[Any]) -> mixing.UInt64s:
+    """Returns [n] a word of each row's user, different for different users."""
+    start = mixing.stream(seed, USER_PURPOSE)
+    return mixing.draws(np.asarray([start], np.uint64), users)
+
+
+def time_keys(
+    timestamps: npt.NDArray[np.int64],
+    words: mixing.UInt64s,
+    first: int,
+    last: int,
+) -> mixing.UInt64s:
+    """Returns keys in the order of time, equal times in the order of words.
+
+    Args:
+        timestamps: [n] seconds in [first, last].
+        words: [n] uint64.
+        first: The earliest timestamp of all rows.
+        last: The latest.
+    Returns:
+        [n] uint64: time in the leading bits, which all vary, so that counting digits
+        tells rows apart; the words' leading bits in those that are left.
+    """
+    time_bits = max((last - first).bit_length(), 1)
+    times = (timestamps - first).astype(np.uint64) << np.uint64(64 - time_bits)
+    return times | (words >> np.uint64(time_bits))
 
 
 def part_ends(total: int, shares: Sequence[float]) -> list[int]:
