@@ -8,7 +8,6 @@ that of the pipeline, without imports. Asserts that both count the same, nothing
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from beam_jobs.runtime.pipeline import LOCAL_RUNNER
 from beam_jobs.transforms.popularity import CountPopularity, ReadRowGroups
+from tests.benchmarks.processes import run_measured
 
 NUM_USERS = 100_000
 NUM_ITEMS = 50_000
@@ -115,27 +115,9 @@ def measure(variant: str, folder: Path) -> Measurement:
     result = folder / "result.json"
     command = [sys.executable, "-m", "tests.benchmarks.beam_popularity"]
     command += [f"--variant={variant}", f"--folder={folder}", f"--result={result}"]
-    process = subprocess.Popen(command)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _tree_bytes(process.pid))
-        time.sleep(0.05)
-    if process.returncode:
-        raise RuntimeError(f"{variant} ended with {process.returncode}")
+    peak = run_measured(command).peak_bytes
     content = json.loads(result.read_text())
     return Measurement(content["rows"], content["seconds"], peak, content["digest"])
-
-
-def _tree_bytes(root: int) -> int:
-    """Returns the resident bytes of a process and all below it."""
-    try:
-        status = Path(f"/proc/{root}/status").read_text()
-        children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-    except OSError:
-        return 0
-    lines = (line for line in status.splitlines() if line.startswith("VmRSS"))
-    own = sum(int(line.split()[1]) * 1024 for line in lines)
-    return own + sum(_tree_bytes(int(child)) for child in children)
 
 
 def main() -> None:
