@@ -23,10 +23,9 @@ from beam_jobs.transforms.triplets import (
     EXAMPLES,
     DrawShard,
     TripletPlan,
-    epoch_folder,
 )
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.schema.dataset import TRAINING_PARTS
+from tfcausal.schema.dataset import TRAINING_PARTS, epoch_name
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import Manifest, read_manifest, require_input
 from tfcausal.stats.negatives import NegativeSampling, PopularityMargin, Uniform
@@ -143,7 +142,7 @@ def run(
             block_rows=options.block_rows,
         )
         for epoch in range(options.epochs):
-            (folder / epoch_folder(epoch)).mkdir()
+            (folder / epoch_name(epoch)).mkdir()
         units = [
             (epoch, shard)
             for epoch in range(options.epochs)

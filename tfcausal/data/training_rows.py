@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfcausal.data.interactions import CheckedDataset, Interactions
 from tfcausal.errors import InputError
+from tfcausal.schema.dataset import epoch_name
 from tfcausal.schema.manifest import Manifest, read_manifest, require_input
 from tfcausal.stats import mixing, order
 from tfcausal.stats.negatives import PURPOSE
@@ -130,7 +131,7 @@ class TripletShards:
                 }
 
     def _paths(self, epoch: int) -> list[Path]:
-        return sorted((self._folder / f"epoch-{epoch:04d}").glob("part-*.tfrecord"))
+        return sorted((self._folder / epoch_name(epoch)).glob("part-*.tfrecord"))
 
 
 def epoch_chunks(

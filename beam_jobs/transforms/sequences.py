@@ -1,0 +1,83 @@
+"""Cutting one shard's histories and targets for an epoch, and writing them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_jobs.runtime.report import Report, counted_report
+from tfcausal.errors import InputError
+from tfcausal.schema import columns
+from tfcausal.schema.dataset import epoch_name, shard_name
+from tfcausal.stats.sequences import HistoryCutter, SequenceRule, UserRows
+
+_NAMESPACE = "sequences"
+
+
+@dataclass(frozen=True)
+class SequencePlan:
+    """What a worker needs to know.
+
+    Attributes:
+        rows: The folder of shards whose rows are cut.
+        folder: The folder that is being written; the epochs' folders exist.
+        rule: Which samples are cut.
+        block_rows: Samples in a block.
+    """
+
+    rows: Path
+    folder: Path
+    rule: SequenceRule
+    block_rows: int
+
+
+class CutShard(beam.DoFn):
+    """From (epoch, shard) to an Arrow file of that shard's samples."""
+
+    def __init__(self, plan: SequencePlan) -> None:
+        """Keeps the plan."""
+        self._plan = plan
+
+    def process(self, unit: tuple[int, int]) -> Iterator[Report]:
+        """Cuts, writes and reports."""
+        plan = self._plan
+        epoch, shard = unit
+        path = plan.rows / shard_name(shard)
+        try:
+            rows = _read_rows(path)
+        except InputError as error:
+            yield Report(failures=(f"`{path}`: {error}",))
+            return
+        firsts, ends = plan.rule.ends(rows, epoch)
+        cutter = HistoryCutter(rows, plan.rule)
+        target = plan.folder / epoch_name(epoch) / shard_name(shard, "arrow")
+        schema = columns.sequences_schema(plan.rule.max_length)
+        # Not compressed, so that a reader maps the file into memory and copies nothing.
+        with pa.ipc.new_file(target, schema) as writer:
+            for begin in range(0, len(ends), plan.block_rows):
+                chosen = slice(begin, begin + plan.block_rows)
+                block = cutter.cut(firsts[chosen], ends[chosen])
+                writer.write_batch(block.to_batch())
+        _, counts = rows.user_ranges()
+        yield counted_report(
+            _NAMESPACE,
+            {
+                "rows": len(ends),
+                "users": len(counts),
+                "users_too_short": int((counts < plan.rule.rows_needed).sum()),
+            },
+        )
+
+
+def _read_rows(path: Path) -> UserRows:
+    wanted = {columns.USER, columns.ITEM, columns.TIMESTAMP}
+    names = [name for name in pq.read_schema(path).names if name in wanted]
+    table = pq.read_table(path, columns=names)
+    return UserRows.in_order(
+        table[columns.USER].to_numpy(),
+        table[columns.ITEM].to_numpy(),
+        (table[columns.TIMESTAMP].to_numpy() if columns.TIMESTAMP in names else None),
+    )
