@@ -45,9 +45,13 @@ setup(
         "serving": ["tensorflow-serving-api~=2.20.0"],
         "plots": ["matplotlib>=3.9"],
         "dev": [
+            "dask>=2025.1",
+            "distributed>=2025.1",
+            "duckdb>=1.2",
             "hypothesis>=6",
             "jax>=0.5",
             "mypy>=1.15",
+            "polars>=1.20",
             "psutil>=6",
             "pytest>=8",
             "pytest-xdist>=3.6",

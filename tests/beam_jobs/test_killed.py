@@ -10,12 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs import ingest, popularity, split, triplets
+from beam_jobs import graph, ingest, popularity, sequences, split, triplets
 from tests.beam_jobs.raw import make_dataset, raw_rows, write_csv
 from tfcausal.schema.manifest import checksums
 
-JOBS = {job.name: job for job in (ingest.JOB, split.JOB, popularity.JOB, triplets.JOB)}
-FLAGS = {"split": ["--rule=intervened"], "triplets": ["--epochs=3"], "popularity": []}
+JOBS = {
+    module.JOB.name: module.JOB
+    for module in (ingest, split, popularity, triplets, sequences, graph)
+}
+FLAGS = {
+    "split": ["--rule=intervened"],
+    "triplets": ["--epochs=3"],
+    "popularity": [],
+    "sequences": ["--max_length=5"],
+    "graph": [],
+}
+GRAPH = "graph/train+train_intervened"
 
 
 def files_under_way(folder: Path) -> int:
@@ -47,7 +57,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder with a raw file and a data set that all jobs have finished."""
     folder = tmp_path_factory.mktemp("finished")
     make_dataset(folder)
-    triplets.run(triplets.TripletOptions(folder / "dataset", epochs=3))
+    dataset = folder / "dataset"
+    triplets.run(triplets.TripletOptions(dataset, epochs=3))
+    sequences.run(sequences.SequenceOptions(dataset, max_length=5))
+    graph.run(graph.GraphOptions(dataset))
     return folder
 
 
@@ -64,6 +77,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("split", "splits", 5, marks=pytest.mark.slow),
         pytest.param("popularity", "features/popularity", 0, marks=pytest.mark.slow),
         pytest.param("popularity", "features/popularity", 1, marks=pytest.mark.slow),
+        pytest.param("sequences", "sequences/train", 0, marks=pytest.mark.slow),
+        pytest.param("sequences", "sequences/train", 2, marks=pytest.mark.slow),
+        pytest.param("graph", GRAPH, 0, marks=pytest.mark.slow),
+        pytest.param("graph", GRAPH, 3, marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_run_again(
@@ -80,7 +97,8 @@ def test_killed_and_run_again(
         expected = {
             path: checksum
             for path, checksum in expected.items()
-            if not path.startswith(("splits", "features", "triplets"))
+            if path.split("/")[0] in ("interactions", "rejected")
+            or path.endswith(("users.parquet", "items.parquet"))
         }
     else:
         flags = [f"--dataset={dataset}", *FLAGS[name]]

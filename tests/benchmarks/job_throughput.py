@@ -1,0 +1,226 @@
+"""Rows a second and peak memory of every job, beside what else would do the work.
+
+    python -m tests.benchmarks.job_throughput --rows=20000000
+
+Writes synthetic rows as Parquet and as CSV, then runs the jobs one after the other, in
+processes of their own whose whole time counts: imports, pipeline, files, checksums.
+DuckDB, Polars and Beam pipelines that work row by row do the same on the same files.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from beam_jobs.runtime.pipeline import LOCAL_RUNNER
+from tests.benchmarks.processes import Usage, run_measured
+
+ROWS_IN_FILE = 1 << 21
+ROW_GROUP_SIZE = 131_072
+NUM_ITEMS = 50_000
+ROWS_OF_A_USER = 200
+MAX_LENGTH = 20
+
+
+def write_raw(folder: Path, rows: int) -> None:
+    """Writes raw rows in order of time, items in a long tail, as Parquet and as CSV."""
+    for form in ("parquet", "csv"):
+        (folder / form).mkdir(parents=True)
+    users = max(rows // ROWS_OF_A_USER, 100)
+    for number, begin in enumerate(range(0, rows, ROWS_IN_FILE)):
+        generator = np.random.default_rng(number)
+        size = min(ROWS_IN_FILE, rows - begin)
+        table = pa.table(
+            {
+                "user_id": generator.integers(0, users, size),
+                "item_id": (NUM_ITEMS * generator.random(size) ** 3).astype(np.int64),
+                "timestamp": 1_500_000_000 + begin + np.arange(size),
+            }
+        )
+        name = f"{number:05d}"
+        pq.write_table(
+            table, folder / f"parquet/{name}.parquet", row_group_size=ROW_GROUP_SIZE
+        )
+        pyarrow.csv.write_csv(table, folder / f"csv/{name}.csv")
+
+
+def duckdb_popularity(train: Path) -> None:
+    """Counts items with DuckDB."""
+    import duckdb
+
+    duckdb.sql("SET threads TO 2")
+    files = f"'{train}/*.parquet'"
+    duckdb.sql(f"SELECT item, count(*) FROM {files} GROUP BY item").fetchnumpy()
+
+
+def polars_popularity(train: Path) -> None:
+    """Counts items with Polars."""
+    import polars
+
+    rows = polars.scan_parquet(f"{train}/*.parquet")
+    rows.group_by("item").len().collect()
+
+
+def beam_popularity(train: Path) -> None:
+    """Counts items with Beam, a row at a time."""
+    with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
+        _ = (
+            pipeline
+            | beam.io.ReadFromParquet(f"{train}/*.parquet", columns=["item"])
+            | beam.Map(lambda row: (row["item"], 1))
+            | beam.CombinePerKey(sum)
+        )
+
+
+def duckdb_sequences(train: Path) -> None:
+    """Cuts every prefix of each user's history with DuckDB's windows."""
+    import duckdb
+
+    duckdb.sql("SET threads TO 2")
+    before = f"ROWS BETWEEN {MAX_LENGTH} PRECEDING AND 1 PRECEDING"
+    duckdb.sql(
+        f"""COPY (SELECT * FROM (
+            SELECT user, item AS target, array_agg(item) OVER (
+                PARTITION BY user ORDER BY timestamp {before}) AS history
+            FROM '{train}/*.parquet') WHERE len(history) >= 4)
+        TO '{train}/../duckdb.parquet'"""
+    )
+
+
+def polars_sequences(train: Path) -> None:
+    """Cuts every prefix of each user's history with Polars' shifted columns."""
+    import polars
+
+    shifted = [
+        polars.col("item").shift(back).over("user").alias(f"back_{back}")
+        for back in range(1, MAX_LENGTH + 1)
+    ]
+    rows = polars.scan_parquet(f"{train}/*.parquet").sort("user", "timestamp")
+    cut = rows.with_columns(shifted).filter(polars.col("back_4").is_not_null())
+    cut.collect().write_parquet(train.parent / "polars.parquet")
+
+
+class _DrawNegatives(beam.DoFn):
+    """Uniform negatives by rejection, as one writes it first."""
+
+    def __init__(self, num_items: int) -> None:
+        self._num_items = num_items
+
+    def process(self, user: tuple[int, list[int]]) -> Iterator[tuple[int, int, int]]:
+        generator = np.random.default_rng(user[0])
+        met = set(user[1])
+        for item in user[1]:
+            drawn = 0
+            while drawn < 4:
+                negative = int(generator.integers(1, self._num_items))
+                if negative not in met:
+                    drawn += 1
+                    yield user[0], item, negative
+
+
+def beam_triplets(train: Path) -> None:
+    """Draws four negatives a row with Beam, a row at a time."""
+    with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
+        _ = (
+            pipeline
+            | beam.io.ReadFromParquet(f"{train}/part-00000.parquet")
+            | beam.Map(lambda row: (row["user"], row["item"]))
+            | beam.GroupByKey()
+            | beam.MapTuple(lambda user, items: (user, list(items)))
+            | beam.ParDo(_DrawNegatives(NUM_ITEMS))
+            | beam.combiners.Count.Globally()
+        )
+
+
+OTHERS = {
+    function.__name__: function
+    for function in (
+        beam_popularity,
+        duckdb_popularity,
+        polars_popularity,
+        beam_triplets,
+        duckdb_sequences,
+        polars_sequences,
+    )
+}
+
+
+def job(name: str, *flags: str) -> Usage:
+    """Runs a job of the project."""
+    return run_measured([sys.executable, "-m", f"beam_jobs.{name}", "--json", *flags])
+
+
+def other(name: str, train: Path) -> Usage:
+    """Runs one of OTHERS in a process of its own."""
+    module = "tests.benchmarks.job_throughput"
+    command = [sys.executable, "-m", module, f"--other={name}", f"--folder={train}"]
+    return run_measured(command)
+
+
+@click.command()
+@click.option("--rows", default=20_000_000, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to write.")
+@click.option("--runner", default=LOCAL_RUNNER, show_default=True)
+@click.option("--other", "other_name", type=click.Choice(list(OTHERS)), hidden=True)
+def main(rows: int, folder: Path | None, runner: str, other_name: str | None) -> None:
+    """Measure every job."""
+    if other_name:
+        assert folder is not None
+        OTHERS[other_name](folder)
+        return
+    work = Path(tempfile.mkdtemp(dir=folder))
+    write_raw(work, rows)
+    table = Table(title=f"{rows:,} rows")
+    for column in ("what", "rows", "seconds", "rows/s", "peak MiB"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+
+    def show(what: str, of: int, usage: Usage) -> None:
+        table.add_row(
+            what,
+            f"{of:,}",
+            f"{usage.seconds:.1f}",
+            f"{of / usage.seconds:,.0f}",
+            f"{usage.peak_bytes / 2**20:,.0f}",
+        )
+        Console(stderr=True).print(f"{what}: {usage.seconds:.1f} s")
+
+    data = work / "data"
+    to = [f"--output={data}", f"--runner={runner}"]
+    shape = ("--repeats=keep", "--num_shards=8")
+    usage = job("ingest", f"--input={work}/csv", "--format=csv", *to, *shape)
+    show("ingest, CSV", rows, usage)
+    shutil.rmtree(data)
+    usage = job("ingest", f"--input={work}/parquet", "--format=parquet", *to, *shape)
+    show("ingest, Parquet", rows, usage)
+    on = (f"--dataset={data}", f"--runner={runner}")
+    show("split, random", rows, job("split", *on, "--rule=random", "--overwrite"))
+    usage = job("split", *on, "--rule=intervened", "--overwrite")
+    show("split, intervened", rows, usage)
+    train = data / "splits" / "train"
+    trained = sum(pq.read_metadata(path).num_rows for path in train.iterdir())
+    show("popularity", trained, job("popularity", *on))
+    for name in ("duckdb_popularity", "polars_popularity", "beam_popularity"):
+        show(name, trained, other(name, train))
+    show("triplets, four negatives", trained, job("triplets", *on, "--epochs=1"))
+    first = pq.read_metadata(train / "part-00000.parquet").num_rows
+    show("beam_triplets, one shard", first, other("beam_triplets", train))
+    show("sequences, every prefix", trained, job("sequences", *on))
+    for name in ("duckdb_sequences", "polars_sequences"):
+        show(name, trained, other(name, train))
+    show("graph", trained, job("graph", *on))
+    shutil.rmtree(work)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
