@@ -45,11 +45,13 @@ setup(
         "serving": ["tensorflow-serving-api~=2.20.0"],
         "plots": ["matplotlib>=3.9"],
         "dev": [
+            "apache-beam[gcp]~=2.77",
             "dask>=2025.1",
             "distributed>=2025.1",
             "duckdb>=1.2",
             "hypothesis>=6",
             "jax>=0.5",
+            "moto[s3,server]>=5",
             "mypy>=1.15",
             "polars>=1.20",
             "psutil>=6",

@@ -9,6 +9,7 @@ import math
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -18,20 +19,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import open_ingested
 from beam_jobs.runtime.flags import JobFlags, add_flags
-from beam_jobs.runtime.pipeline import (
-    local_path,
-    promised_options,
-    run_pipeline,
-    seal,
-)
-from beam_jobs.runtime.report import WriteReport, take_report
+from beam_jobs.runtime.pipeline import promised_options, run_pipeline, seal
+from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.drift import Drift, DriftPlan, read_figures
 from tfcausal.errors import InputError
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.schema.folders import staged_folder
-from tfcausal.schema.manifest import Manifest
+from tfcausal.schema.manifest import Manifest, read_manifest
+from tfcausal.schema.paths import as_path
 
 _SHARD_IDS = 4_000_000
+
+_COMPARED = ("users", "items")
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,17 @@ def run(
     Raises:
         InputError: If one of the data sets is none, or an option does not fit.
     """
-    target = local_path("output", options.output)
+    target = as_path(options.output)
     before, after = (open_ingested(path) for path in (options.before, options.after))
     with staged_folder(target, overwrite=options.overwrite) as folder:
         compared = [
             Drift(_plan(before.folder, after.folder, name, options.top, folder))
-            for name in ("users", "items")
+            for name in _COMPARED
         ]
 
-        def build(pipeline: beam.Pipeline) -> None:
+        def build(pipeline: beam.Pipeline) -> beam.PCollection:
             reports = [pipeline | each.plan.name >> each for each in compared]
-            _ = reports | "AllReports" >> beam.Flatten() | WriteReport(folder)
+            return reports | "AllReports" >> beam.Flatten()
 
         run_pipeline(
             build,
@@ -99,22 +98,27 @@ def run(
             without_beam=lambda: (
                 report for each in compared for report in each.without_beam()
             ),
+            finish=partial(_finish, options, before.manifest, after.manifest, folder),
             folder=folder,
         )
-        return seal(
-            folder,
-            "drift",
-            options=promised_options(options),
-            counts=take_report(folder).counts,
-            inputs={
-                "before": before.manifest.fingerprint,
-                "after": after.manifest.fingerprint,
-            },
-            details={
-                each.plan.name: read_figures(folder / f"{each.plan.name}.parquet")
-                for each in compared
-            },
-        )
+        return read_manifest(folder, kind="drift")
+
+
+def _finish(
+    options: DriftOptions,
+    before: Manifest,
+    after: Manifest,
+    folder: Path,
+    report: Report,
+) -> None:
+    seal(
+        folder,
+        "drift",
+        options=promised_options(options),
+        counts=report.counts,
+        inputs={"before": before.fingerprint, "after": after.fingerprint},
+        details={name: read_figures(folder / f"{name}.parquet") for name in _COMPARED},
+    )
 
 
 def _plan(

@@ -8,8 +8,9 @@ and item i is node num_users + i.
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,12 +19,12 @@ from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import SplitDataset, open_split
 from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import promised_options, run_pipeline, seal
-from beam_jobs.runtime.report import WriteReport, take_report
+from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.graph import BuildGraph, GraphPlan
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.dataset import TRAINING_PARTS, GraphFolder
 from tfcausal.schema.folders import staged_folder
-from tfcausal.schema.manifest import Manifest
+from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.stats.graph import NORMALISATIONS
 
 
@@ -88,36 +89,39 @@ def run(
         for subfolder in (graph.by_user, graph.by_item):
             subfolder.mkdir()
         num_users = pq.read_metadata(dataset.folder.users).num_rows
-        build_graph = BuildGraph(
-            GraphPlan(
-                dataset=dataset.folder,
-                parts=parts,
-                folder=graph,
-                num_shards=dataset.num_shards,
-                num_users=num_users,
-                num_items=dataset.num_items,
-                normalisation=options.normalisation,
-                self_loops=options.self_loops,
-                row_group_size=dataset.row_group_size,
-            )
+        plan = GraphPlan(
+            dataset=dataset.folder,
+            parts=parts,
+            folder=graph,
+            num_shards=dataset.num_shards,
+            num_users=num_users,
+            num_items=dataset.num_items,
+            normalisation=options.normalisation,
+            self_loops=options.self_loops,
+            row_group_size=dataset.row_group_size,
         )
-
-        def build(pipeline: Any) -> None:
-            _ = pipeline | "BuildGraph" >> build_graph | WriteReport(folder)
+        build_graph = BuildGraph(plan)
 
         run_pipeline(
-            build,
+            lambda pipeline: pipeline | "BuildGraph" >> build_graph,
             pipeline_options,
             without_beam=build_graph.without_beam,
+            finish=partial(_finish, options, dataset.splits, plan),
             folder=folder,
         )
-        return seal(
-            folder,
-            "graph",
-            options=promised_options(options) | {"parts": list(parts)},
-            counts=take_report(folder).counts,
-            inputs={"splits": dataset.splits.fingerprint},
-        )
+        return read_manifest(folder, kind="graph")
+
+
+def _finish(
+    options: GraphOptions, splits: Manifest, plan: GraphPlan, report: Report
+) -> None:
+    seal(
+        plan.folder.root,
+        "graph",
+        options=promised_options(options) | {"parts": list(plan.parts)},
+        counts=report.counts,
+        inputs={"splits": splits.fingerprint},
+    )
 
 
 def _parts(dataset: SplitDataset, options: GraphOptions) -> tuple[str, ...]:

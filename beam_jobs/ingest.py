@@ -11,7 +11,9 @@ until nothing changes; --max_items and --max_users come last.
 import math
 import sys
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.flags import JobFlags, add_flags
-from beam_jobs.runtime.pipeline import (
-    local_path,
-    promised_options,
-    run_pipeline,
-    seal,
-)
-from beam_jobs.runtime.report import Report, WriteReport, take_report
+from beam_jobs.runtime.pipeline import promised_options, run_pipeline, seal
+from beam_jobs.runtime.report import Report
 from beam_jobs.sources.asked import AskedColumns
 from beam_jobs.sources.feature_file import FeatureFile, feature_file
 from beam_jobs.sources.forms import FORMATS, RawInput, open_input
@@ -42,13 +39,16 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, shard_name
 from tfcausal.schema.folders import refuse_existing, staged_folder
-from tfcausal.schema.manifest import Manifest
+from tfcausal.schema.manifest import Manifest, read_manifest
+from tfcausal.schema.paths import as_path
 from tfcausal.stats.cleaning import REJECTED_SCHEMA
 from tfcausal.stats.raw_columns import TIMESTAMP_UNITS, TimestampUnit
 from tfcausal.stats.repeats import REPEATS, Repeats
 
 _SHARD_BYTES = 1 << 27
 _SHOWN_ROWS = 3
+_NONE_DROPPED = {"rows_of_rare_items": 0, "rows_of_rare_users": 0}
+"""What a manifest says where no filter was asked for."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,7 @@ def run(
         InputError: If the input or an option does not fit, or too many rows cannot be
             read. Nothing is left behind.
     """
-    local_path("input", options.input)
-    target = local_path("output", options.output)
+    target = as_path(options.output)
     if not options.overwrite:
         refuse_existing(target)
     raw = open_input(options.input, options.format, _asked(options))
@@ -215,25 +214,30 @@ def run(
         paths.rejected.mkdir()
         plan = _plan(raw, features, options, num_shards, folder)
         run_pipeline(
-            lambda pipeline: _build(pipeline, plan),
+            lambda pipeline: pipeline | "Ingest" >> Ingest(plan),
             pipeline_options,
             without_beam=lambda: ingest_without_beam(plan),
+            finish=partial(_finish, options, raw.columns, plan),
             folder=folder,
         )
-        report = take_report(folder)
-        _check(report, paths, options.max_bad_fraction)
-        if not any(paths.rejected.iterdir()):
-            pq.write_table(
-                REJECTED_SCHEMA.empty_table(), paths.rejected / shard_name(0)
-            )
-        return seal(
-            folder,
-            "dataset",
-            options=promised_options(options) | {"num_shards": num_shards},
-            counts=_counts(report, paths),
-            inputs=report.checksums,
-            details=_details(raw.columns, options),
-        )
+        return read_manifest(folder, kind="dataset")
+
+
+def _finish(
+    options: IngestOptions, names: ColumnNames, plan: IngestPlan, report: Report
+) -> None:
+    paths = DatasetFolder(plan.folder)
+    _check(report, paths, options.max_bad_fraction)
+    if not any(paths.rejected.iterdir()):
+        pq.write_table(REJECTED_SCHEMA.empty_table(), paths.rejected / shard_name(0))
+    seal(
+        plan.folder,
+        "dataset",
+        options=promised_options(options) | {"num_shards": plan.num_shards},
+        counts=_counts(report, paths),
+        inputs=report.checksums,
+        details=_details(names, options),
+    )
 
 
 def _given(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -260,7 +264,7 @@ def _feature_files(
     lists = _given(options.list_columns) or ()
     files = tuple(
         feature_file(
-            str(local_path(id_column.replace("_id", "_features"), path)),
+            str(as_path(path)),
             id_column,
             own_name,
             lists,
@@ -324,10 +328,6 @@ def _plan(
     )
 
 
-def _build(pipeline: object, plan: IngestPlan) -> None:
-    _ = pipeline | "Ingest" >> Ingest(plan) | WriteReport(plan.folder)
-
-
 def _check(report: Report, paths: DatasetFolder, max_bad_fraction: float) -> None:
     """Raises InputError if too many rows are bad or none is left."""
     rows = report.counts.get("rows_read", 0)
@@ -362,13 +362,13 @@ def _first_rejected(folder: Path) -> str:
     )
 
 
-def _counts(report: Report, paths: DatasetFolder) -> dict[str, int]:
+def _counts(report: Report, paths: DatasetFolder) -> Mapping[str, int]:
     # The unknown user and item are in the vocabularies and are not counted.
     vocabularies = {
         "users": pq.read_metadata(paths.users).num_rows - 1,
         "items": pq.read_metadata(paths.items).num_rows - 1,
     }
-    return dict(report.counts) | vocabularies
+    return {**_NONE_DROPPED, **report.counts, **vocabularies}
 
 
 JOB = Job(

@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, pairwise
 from math import inf, isfinite
 from pathlib import Path
@@ -22,17 +23,18 @@ from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import SplitDataset, open_split, time_bounds
 from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import (
-    local_path,
     promised_options,
     run_pipeline,
     seal,
+    waits_for_end,
 )
-from beam_jobs.runtime.report import Report, WriteReport, take_report
+from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.confounder import Confounder
 from beam_jobs.transforms.day_counts import (
+    DAYS,
     CountByDay,
     DayPlan,
-    months_in,
+    open_earlier,
     read_months,
 )
 from beam_jobs.transforms.popularity import (
@@ -44,6 +46,11 @@ from beam_jobs.transforms.popularity import (
     part_paths,
     take,
 )
+from beam_jobs.transforms.popularity_tables import (
+    Counted,
+    write_confounder,
+    write_tables,
+)
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import (
@@ -54,32 +61,23 @@ from tfcausal.schema.dataset import (
 )
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import Manifest, file_checksum, read_manifest
-from tfcausal.stats.day_counts import SECONDS_OF_DAY, DayRows, DayTotals, month_name
+from tfcausal.schema.paths import as_path
+from tfcausal.stats.day_counts import SECONDS_OF_DAY, DayRows, DayTotals
 from tfcausal.stats.discretisation import (
     DISCRETISATIONS,
-    confounder_table,
-    discretise,
-    item_confounder_table,
 )
 from tfcausal.stats.popularity import (
-    Float64s,
-    Int64s,
     entropy,
-    normalised_table,
-    popularity_table,
 )
-from tfcausal.stats.propensity import propensity_table
 from tfcausal.stats.slots import (
     EQUAL_TIME,
     SLOT_RULES,
     TimeCounts,
     equal_rows_begins,
     equal_time_begins,
-    slots_table,
 )
 
 DEFAULT_SLOTS = 9
-_DAYS = "days"
 
 
 @dataclass(frozen=True)
@@ -187,62 +185,18 @@ class PopularityFlags(JobFlags):
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What the training parts hold.
-
-    Attributes:
-        observed: [num_items] interactions in the biased part.
-        intervened: [num_items] interactions in the intervened part.
-        begins: First second of each time slot.
-        slots: [num_slots, num_items] interactions in each, or None.
-        decayed: [num_items] counts of which older ones weigh less, or None.
-        elsewhere: Interactions of an earlier run with items that this vocabulary lacks.
-    """
-
-    observed: Int64s
-    intervened: Int64s
-    begins: tuple[int, ...] = ()
-    slots: Int64s | None = None
-    decayed: Float64s | None = None
-    elsewhere: int = 0
-
-
-@dataclass(frozen=True)
 class _Work:
     """One run of the job.
 
     Attributes:
         dataset: The data set.
         options: Options of the job.
-        pipeline_options: Beam's options.
         folder: The folder that is being written.
     """
 
     dataset: SplitDataset
     options: PopularityOptions
-    pipeline_options: PipelineOptions | None
     folder: Path
-
-    def run(self, *stages: CountRows | CountByDay) -> Report:
-        """Runs stages together and returns what they report."""
-        run_pipeline(
-            self._builder(stages),
-            self.pipeline_options,
-            without_beam=lambda: chain.from_iterable(
-                stage.without_beam() for stage in stages
-            ),
-            folder=self.folder,
-        )
-        return take_report(self.folder)
-
-    def _builder(
-        self, stages: Sequence[CountRows | CountByDay]
-    ) -> Callable[[Any], None]:
-        def build(pipeline: Any) -> None:
-            reports = [pipeline | type(stage).__name__ >> stage for stage in stages]
-            _ = reports | "AllReports" >> beam.Flatten() | WriteReport(self.folder)
-
-        return build
 
     def paths(self, part: str) -> tuple[Path, ...]:
         """Returns the files of a part."""
@@ -251,6 +205,29 @@ class _Work:
     def count(self, part: str, combine: beam.CombineFn) -> Count:
         """Returns a count of a part's rows, named after it."""
         return Count(part, part, self.paths(part), combine)
+
+
+def _run(
+    stages: Sequence[CountRows | CountByDay],
+    pipeline_options: PipelineOptions | None,
+    finish: Callable[[Report], object],
+    folder: Path,
+) -> None:
+    """Runs stages together."""
+
+    def build(pipeline: Any) -> beam.PCollection:
+        reports = [pipeline | type(stage).__name__ >> stage for stage in stages]
+        return reports | "AllReports" >> beam.Flatten()
+
+    run_pipeline(
+        build,
+        pipeline_options,
+        without_beam=lambda: chain.from_iterable(
+            stage.without_beam() for stage in stages
+        ),
+        finish=finish,
+        folder=folder,
+    )
 
 
 def run(
@@ -278,43 +255,79 @@ def run(
         _require_times(dataset)
     confounder = _open_confounder(dataset, options, inputs)
     earlier = _open_earlier(dataset, options, inputs)
-    parts = dataset.splits.details["parts"]
     target = dataset.folder.popularity
     with staged_folder(target, overwrite=options.overwrite) as folder:
-        work = _Work(dataset, options, pipeline_options, folder)
+        work = _Work(dataset, options, folder)
         counts = [
             work.count(part, CountItems(dataset.num_items))
-            for part in parts
+            for part in dataset.splits.details["parts"]
             if part not in TRAINING_PARTS
         ]
         counts += [] if confounder is None else confounder.counts(dataset)
-        counted = (
-            _count_by_day(work, counts, earlier)
-            if options.counts_by_day
-            else _count_at_once(work, counts)
+        begins: tuple[int, ...] = ()
+        stages: list[CountRows | CountByDay] = []
+        if options.counts_by_day:
+            stages.append(_count_days(work, earlier))
+        else:
+            begins = _slot_begins(work, pipeline_options)
+            counts += _counts_at_once(work, begins)
+        stages.append(CountRows(counts, folder))
+        finish = partial(_finish, work, begins, confounder, inputs)
+        _run(stages, pipeline_options, finish, folder)
+        return read_manifest(folder, kind="popularity")
+
+
+def _finish(
+    work: _Work,
+    begins: tuple[int, ...],
+    confounder: Confounder | None,
+    inputs: dict[str, str],
+    report: Report,
+) -> None:
+    counted = (
+        _add_up_days(work, report)
+        if work.options.counts_by_day
+        else _take_counts(work, begins)
+    )
+    options = work.options
+    num_users = pq.read_metadata(work.dataset.folder.users).num_rows - 1
+    details = write_tables(
+        work.folder,
+        counted,
+        num_users,
+        num_groups=options.num_groups,
+        smoothness=options.smoothness,
+        trend=options.trend,
+    )
+    if confounder is not None:
+        details["confounder"] = write_confounder(
+            work.folder,
+            counted,
+            confounder,
+            options.discretisation,
+            options.num_bins,
+            options.edges or (),
         )
-        details = _write_popularity(work, counted)
-        if confounder is not None:
-            details["confounder"] = _write_confounder(work, counted, confounder)
-        rows = {TRAIN: counted.observed, TRAIN_INTERVENED: counted.intervened}
-        entropies = {
-            part: rows[part] if part in rows else take(folder, part) for part in parts
-        }
-        details["entropy"] = {
-            part: entropy(found) for part, found in sorted(entropies.items())
-        }
-        totals = {part: int(rows[part].sum()) for part in rows if part in parts}
-        totals["items_met"] = int((counted.observed > 0).sum())
-        if earlier is not None:
-            totals["interactions_of_other_items"] = counted.elsewhere
-        return seal(
-            folder,
-            "popularity",
-            options=_promised(options),
-            counts=totals,
-            inputs=inputs,
-            details=details,
-        )
+    parts = work.dataset.splits.details["parts"]
+    rows = {TRAIN: counted.observed, TRAIN_INTERVENED: counted.intervened}
+    entropies = {
+        part: rows[part] if part in rows else take(work.folder, part) for part in parts
+    }
+    details["entropy"] = {
+        part: entropy(found) for part, found in sorted(entropies.items())
+    }
+    totals = {part: int(rows[part].sum()) for part in rows if part in parts}
+    totals["items_met"] = int((counted.observed > 0).sum())
+    if work.options.increment is not None:
+        totals["interactions_of_other_items"] = counted.elsewhere
+    seal(
+        work.folder,
+        "popularity",
+        options=_promised(work.options),
+        counts=totals,
+        inputs=inputs,
+        details=details,
+    )
 
 
 def _promised(options: PopularityOptions) -> dict[str, Any]:
@@ -345,7 +358,7 @@ def _open_confounder(
         return None
     file = options.item_features
     if file is not None:
-        file = local_path("item_features", file)
+        file = as_path(file)
     opened = Confounder.open(dataset, options.confounder, options.label, file)
     if options.increment is not None and (opened.of_items is None or options.label):
         raise InputError(
@@ -364,22 +377,6 @@ def _open_earlier(
     """Returns the folder of an earlier run's counts by day."""
     if options.increment is None:
         return None
-    root = local_path("increment", options.increment)
-    manifest = read_manifest(root, kind="popularity")
-    folder = root / _DAYS
-    if not manifest.options.get("by_day"):
-        raise InputError(
-            f"`{root}` must have counts by day to be added to; it has none. Count "
-            "there again with --by_day."
-        )
-    for name, checksum in manifest.files.items():
-        if name.startswith(f"{_DAYS}/") and file_checksum(root / name) != checksum:
-            raise InputError(
-                f"`{root / name}` must be as its manifest says; it has changed. Count "
-                "there again."
-            )
-    last = pq.read_table(folder / month_name(months_in(folder)[-1]))
-    last_day = last[columns.DAY].to_numpy()[-1]
     paths = [
         path
         for part in TRAINING_PARTS
@@ -387,36 +384,35 @@ def _open_earlier(
         for path in part_paths(dataset, part)
     ]
     first_day = np.datetime64(time_bounds(paths)[0] // SECONDS_OF_DAY, "D")
-    if first_day <= last_day:
-        raise InputError(
-            f"`increment` must end before the first day of this data set, {first_day}; "
-            f"`{root}` goes to {last_day}, so rows may count twice. Ingest whole days "
-            "that follow it."
-        )
-    inputs["increment"] = manifest.fingerprint
-    return folder
+    opened = open_earlier(as_path(options.increment), first_day)
+    inputs["increment"] = opened.fingerprint
+    return opened.days
 
 
-def _count_at_once(work: _Work, counts: list[Count]) -> _Counted:
-    """Counts the training parts into one array each."""
+def _counts_at_once(work: _Work, begins: tuple[int, ...]) -> list[Count]:
+    """Returns what counts the training parts into one array each."""
     num_items = work.dataset.num_items
-    begins = _slot_begins(work)
     in_train = CountSlots(num_items, begins) if begins else CountItems(num_items)
-    counts = [work.count(TRAIN, in_train), *counts]
-    has_intervened = work.dataset.has_part(TRAIN_INTERVENED)
-    if has_intervened:
+    counts = [work.count(TRAIN, in_train)]
+    if work.dataset.has_part(TRAIN_INTERVENED):
         counts.append(work.count(TRAIN_INTERVENED, CountItems(num_items)))
-    work.run(CountRows(counts, work.folder))
+    return counts
+
+
+def _take_counts(work: _Work, begins: tuple[int, ...]) -> Counted:
+    """Returns what `_counts_at_once` has counted."""
     found = take(work.folder, TRAIN)
-    intervened = np.zeros(num_items, np.int64)
-    if has_intervened:
+    intervened = np.zeros(work.dataset.num_items, np.int64)
+    if work.dataset.has_part(TRAIN_INTERVENED):
         intervened = take(work.folder, TRAIN_INTERVENED)
     if not begins:
-        return _Counted(found, intervened)
-    return _Counted(found.sum(axis=0), intervened, begins, found)
+        return Counted(found, intervened)
+    return Counted(found.sum(axis=0), intervened, begins, found)
 
 
-def _slot_begins(work: _Work) -> tuple[int, ...]:
+def _slot_begins(
+    work: _Work, pipeline_options: PipelineOptions | None
+) -> tuple[int, ...]:
     """Returns the first second of each slot, or none."""
     if work.options.num_slots == 0 or not _has_times(work.dataset):
         return ()
@@ -425,10 +421,21 @@ def _slot_begins(work: _Work) -> tuple[int, ...]:
     num_slots = _num_slots(work.options, last - first + 1)
     if work.options.slot_rule == EQUAL_TIME:
         return equal_time_begins(first, last, num_slots)
+    if not waits_for_end(pipeline_options):
+        raise InputError(
+            f"`slot_rule` must be {EQUAL_TIME} where the run does not wait for its "
+            f"pipeline's end, since {work.options.slot_rule} takes two pipelines, one "
+            "after the other. Choose that rule, run it from a machine that waits, or "
+            "count by_day."
+        )
     count = Count("times", TRAIN, paths, CountTimes(first, last))
-    work.run(CountRows([count], work.folder))
+    _run([CountRows([count], work.folder)], pipeline_options, _leave_open, work.folder)
     width = TimeCounts.zeros(first, last).width
     return equal_rows_begins(take(work.folder, "times"), num_slots, first, width)
+
+
+def _leave_open(report: Report) -> None:
+    """Ends a pipeline after which another writes in the same folder."""
 
 
 def _num_slots(options: PopularityOptions, span: int) -> int:
@@ -438,19 +445,24 @@ def _num_slots(options: PopularityOptions, span: int) -> int:
     return DEFAULT_SLOTS if span >= DEFAULT_SLOTS else 0
 
 
-def _count_by_day(work: _Work, counts: list[Count], earlier: Path | None) -> _Counted:
-    """Counts the training parts by day, and adds the days up in their order."""
-    dataset, options = work.dataset, work.options
-    folder = work.folder / _DAYS
+def _count_days(work: _Work, earlier: Path | None) -> CountByDay:
+    """Returns what counts the training parts by day."""
+    folder = work.folder / DAYS
     folder.mkdir()
-    parts = [part for part in TRAINING_PARTS if dataset.has_part(part)]
+    parts = [part for part in TRAINING_PARTS if work.dataset.has_part(part)]
     plan = DayPlan(
         {part: work.paths(part) for part in parts},
-        dataset.folder.items,
+        work.dataset.folder.items,
         folder,
         earlier,
     )
-    report = work.run(CountByDay(plan), CountRows(counts, work.folder))
+    return CountByDay(plan)
+
+
+def _add_up_days(work: _Work, report: Report) -> Counted:
+    """Adds up what `_count_days` has counted, in the order of the days."""
+    dataset, options = work.dataset, work.options
+    folder = work.folder / DAYS
     ids = pq.read_table(dataset.folder.items, columns=[columns.ITEM_ID])
     vocabulary = ids[columns.ITEM_ID].combine_chunks()
     days = DayRows.of(read_months(folder, vocabulary))
@@ -470,7 +482,7 @@ def _count_by_day(work: _Work, counts: list[Count], earlier: Path | None) -> _Co
         totals.add(month)
     observed = totals.slots.sum(axis=0)
     found = int(observed.sum() + totals.intervened.sum())
-    return _Counted(
+    return Counted(
         observed,
         totals.intervened,
         tuple(begin * SECONDS_OF_DAY for begin in begins),
@@ -478,47 +490,6 @@ def _count_by_day(work: _Work, counts: list[Count], earlier: Path | None) -> _Co
         None if options.half_life is None else totals.decayed,
         report.counts["interactions"] - found,
     )
-
-
-def _write_popularity(work: _Work, counted: _Counted) -> dict[str, Any]:
-    """Writes all tables by item; returns what the manifest tells of them."""
-    options, folder, observed = work.options, work.folder, counted.observed
-    tables = {
-        "popularity": popularity_table(observed, counted.intervened),
-        "normalised": normalised_table(observed, options.num_groups, counted.decayed),
-        "propensity": propensity_table(
-            observed + counted.intervened,
-            pq.read_metadata(work.dataset.folder.users).num_rows - 1,
-            options.smoothness,
-        ),
-    }
-    details: dict[str, Any] = {}
-    if counted.slots is not None:
-        tables["popularity_by_slot"] = slots_table(counted.slots, options.trend)
-        details["slots"] = {
-            "begins": list(counted.begins),
-            "rows": counted.slots.sum(axis=1).tolist(),
-        }
-    for name, table in tables.items():
-        pq.write_table(table, folder / f"{name}.parquet")
-    return details
-
-
-def _write_confounder(
-    work: _Work, counted: _Counted, confounder: Confounder
-) -> dict[str, Any]:
-    """Writes the bins of the confounder; returns what the manifest tells of them."""
-    options, folder = work.options, work.folder
-    found = confounder.found(folder, counted.observed)
-    bins = discretise(
-        found, options.discretisation, options.num_bins, options.edges or ()
-    )
-    table = confounder_table(bins, found, labelled=confounder.label is not None)
-    pq.write_table(table, folder / "confounder.parquet")
-    if confounder.of_items is not None:
-        items = item_confounder_table(bins, confounder.of_items)
-        pq.write_table(items, folder / "item_confounder.parquet")
-    return {"bins": len(table), "interactions_without_value": found.missing}
 
 
 JOB = Job(

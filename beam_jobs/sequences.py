@@ -8,6 +8,7 @@ order of the input. Each sample has the last items before its target, at most
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +19,12 @@ from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import IngestedDataset, open_ingested, open_split
 from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import call, promised_options, run_pipeline, seal
-from beam_jobs.runtime.report import WriteReport, take_report
+from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.sequences import CutShard, SequencePlan
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.dataset import ALL_ROWS, TRAIN, epoch_name
 from tfcausal.schema.folders import staged_folder
-from tfcausal.schema.manifest import Manifest
+from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.stats.order import BLOCK_ROWS
 from tfcausal.stats.sequences import SequenceRule
 
@@ -136,27 +137,35 @@ def run(
             lambda pipeline: _build(pipeline, plan, units),
             pipeline_options,
             without_beam=lambda: call(CutShard(plan), units),
+            finish=partial(_finish, options, inputs, folder),
             folder=folder,
         )
-        counts = take_report(folder).counts
-        if not counts["rows"]:
-            raise InputError(
-                f"Some user of the part `{options.part}` must have at least "
-                f"{rule.rows_needed} rows; none of {counts['users'] // options.epochs} "
-                "has. Choose a smaller min_length, or another part."
-            )
-        per_epoch = {
-            "rows_per_epoch": counts["rows"] // options.epochs,
-            "users": counts["users"] // options.epochs,
-            "users_too_short": counts["users_too_short"] // options.epochs,
-        }
-        return seal(
-            folder,
-            "sequences",
-            options=promised_options(options),
-            counts={"rows": counts["rows"], **per_epoch},
-            inputs=inputs,
+        return read_manifest(folder, kind="sequences")
+
+
+def _finish(
+    options: SequenceOptions, inputs: dict[str, str], folder: Path, report: Report
+) -> None:
+    counts = report.counts
+    if not counts["rows"]:
+        raise InputError(
+            f"Some user of the part `{options.part}` must have at least "
+            f"{options.rule().rows_needed} rows; none of "
+            f"{counts['users'] // options.epochs} has. Choose a smaller min_length, or "
+            "another part."
         )
+    per_epoch = {
+        "rows_per_epoch": counts["rows"] // options.epochs,
+        "users": counts["users"] // options.epochs,
+        "users_too_short": counts["users_too_short"] // options.epochs,
+    }
+    seal(
+        folder,
+        "sequences",
+        options=promised_options(options),
+        counts={"rows": counts["rows"], **per_epoch},
+        inputs=inputs,
+    )
 
 
 def _open(options: SequenceOptions) -> tuple[IngestedDataset, Path, dict[str, str]]:
@@ -173,12 +182,13 @@ def _open(options: SequenceOptions) -> tuple[IngestedDataset, Path, dict[str, st
     return split, rows, {"splits": split.splits.fingerprint}
 
 
-def _build(pipeline: Any, plan: SequencePlan, units: list[tuple[int, int]]) -> None:
-    _ = (
+def _build(
+    pipeline: Any, plan: SequencePlan, units: list[tuple[int, int]]
+) -> beam.PCollection:
+    return (
         pipeline
         | "EpochsAndShards" >> beam.Create(units)
         | "CutShard" >> beam.ParDo(CutShard(plan))
-        | WriteReport(plan.folder)
     )
 
 

@@ -8,6 +8,7 @@ nothing is trained on; test sets with given shares of popular items.
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +19,13 @@ from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.dataset_input import IngestedDataset, open_ingested, time_bounds
 from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import promised_options, run_pipeline, seal
-from beam_jobs.runtime.report import WriteReport, take_report
+from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.split import LEFT_OUT, Split, SplitPlan
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import TEST, VALIDATION, popular_test_part, shard_name
 from tfcausal.schema.folders import staged_folder
-from tfcausal.schema.manifest import Manifest
+from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.stats.split_rows import (
     POOL_PARTS,
     RANDOM_PARTS,
@@ -252,24 +253,30 @@ def run(
         )
         split = Split(plan)
 
-        def build(pipeline: Any) -> None:
-            _ = pipeline | "Split" >> split | WriteReport(folder)
-
         run_pipeline(
-            build, pipeline_options, without_beam=split.without_beam, folder=folder
+            lambda pipeline: pipeline | "Split" >> split,
+            pipeline_options,
+            without_beam=split.without_beam,
+            finish=partial(_finish, options, dataset, plan),
+            folder=folder,
         )
-        report = take_report(folder)
-        parts = {name: report.counts[name] for name in sorted(rule.parts)}
-        _refuse_empty(parts, dataset.num_interactions)
-        left_out = report.counts[LEFT_OUT]
-        return seal(
-            folder,
-            "splits",
-            options=_effective(options),
-            counts=parts | ({LEFT_OUT: left_out} if left_out else {}),
-            inputs={"dataset": dataset.manifest.fingerprint},
-            details={"parts": parts},
-        )
+        return read_manifest(folder, kind="splits")
+
+
+def _finish(
+    options: SplitOptions, dataset: IngestedDataset, plan: SplitPlan, report: Report
+) -> None:
+    parts = {name: report.counts[name] for name in sorted(plan.rule.parts)}
+    _refuse_empty(parts, dataset.num_interactions)
+    left_out = report.counts[LEFT_OUT]
+    seal(
+        plan.folder,
+        "splits",
+        options=_effective(options),
+        counts=parts | ({LEFT_OUT: left_out} if left_out else {}),
+        inputs={"dataset": dataset.manifest.fingerprint},
+        details={"parts": parts},
+    )
 
 
 def _refuse_empty(parts: dict[str, int], total: int) -> None:

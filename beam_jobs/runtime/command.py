@@ -1,8 +1,10 @@
 """What a job's command does around its run: exit codes, one-line errors, tables."""
 
+import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.runtime.flags import JobFlags, parse_flags
+from beam_jobs.runtime.pipeline import Submitted
+from beam_jobs.runtime.report import listening
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import Manifest
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
+_SHOWN_COUNTS = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Job:
         Args:
             argv: Arguments without the program's name; None for the process's own.
         Returns:
-            0 if all is well, 2 after a user's error told in one line on stderr.
+            0 if all is well or handed over, 2 after a user's error told in one line
+            on stderr.
         """
         try:
             options, pipeline_options, as_json = parse_flags(
@@ -50,6 +56,9 @@ class Job:
             )
             with _progress(self.name):
                 manifest = self.run(options, pipeline_options)
+        except Submitted as submitted:
+            print(f"{self.name}: {submitted}", file=sys.stderr)
+            return EXIT_OK
         except (InputError, OSError) as error:
             print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
             return EXIT_USER_ERROR
@@ -59,7 +68,7 @@ class Job:
 
 @contextmanager
 def _progress(name: str) -> Iterator[None]:
-    """Shows on a terminal's stderr that work is under way, and how long it took."""
+    """Shows on a terminal's stderr what is counted so far, and how long it took."""
     # Here and below rich stays out of Beam's workers, which import this module's room.
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -70,8 +79,19 @@ def _progress(name: str) -> Iterator[None]:
         return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        progress.add_task(name, total=None)
-        yield
+        task = progress.add_task(name, total=None)
+        totals: Counter[str] = Counter()
+        pieces = itertools.count(1)
+
+        def show(counts: Mapping[str, int]) -> None:
+            totals.update(counts)
+            largest = totals.most_common(_SHOWN_COUNTS)
+            found = (f"{key} {value:,}" for key, value in largest)
+            text = ", ".join((name, f"pieces {next(pieces)}", *found))
+            progress.update(task, description=text)
+
+        with listening(show):
+            yield
 
 
 def _print_result(manifest: Manifest, *, as_json: bool) -> None:

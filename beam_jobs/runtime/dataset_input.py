@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from beam_jobs.runtime.pipeline import local_path
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, shard_name
 from tfcausal.schema.manifest import Manifest, read_manifest, require_input
+from tfcausal.schema.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def open_ingested(dataset: Path) -> IngestedDataset:
     Raises:
         InputError: If it is none, or its shards do not hold what it promises.
     """
-    folder = DatasetFolder(local_path("dataset", dataset))
+    folder = DatasetFolder(as_path(dataset))
     opened = IngestedDataset(folder, read_manifest(folder.root, kind="dataset"))
     _require_rows(folder.interactions, opened.num_shards, opened.num_interactions)
     return opened

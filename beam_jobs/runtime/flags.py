@@ -37,7 +37,16 @@ def add_flags(parser: argparse.ArgumentParser, options_class: type[Any]) -> None
         name, kind = f"--{field.name}", kinds[field.name]
         meaning = meanings.get(field.name, "").replace("%", "%%")
         if kind is bool:
-            parser.add_argument(name, action="store_true", help=meaning)
+            # A template's parameters all have values; on a command line none is usual.
+            parser.add_argument(
+                name,
+                type=_reader(field.name, kind),
+                nargs="?",
+                const=True,
+                default=False,
+                metavar="true|false",
+                help=meaning,
+            )
             continue
         required = field.default is dataclasses.MISSING
         given = "" if required else f" (default: {_shown(field.default)})"

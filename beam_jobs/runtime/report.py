@@ -1,12 +1,12 @@
-"""What workers tell the driver beside their data: counts, checksums, failures.
+"""What workers tell beside their data, counts, checksums, failures; and the last stage.
 
 Beam's metrics may count a retried bundle twice; a report is data like any other, so
 that what stands in a manifest is exact on every runner.
 """
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from tfcausal.errors import InputError
+from tfcausal.schema.manifest import FILE_NAME
 
 REPORTS = "reports"
 """Tag of the output that carries reports."""
 
-_FILE_NAME = ".report.json"
+_FAILURE = ".failure"
+_LISTENERS: list[Callable[[Mapping[str, int]], None]] = []
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,27 @@ def counted_report(namespace: str, counts: Mapping[str, int]) -> Report:
     whole = {name: int(value) for name, value in counts.items()}
     for name, value in whole.items():
         Metrics.counter(namespace, name).inc(value)
+    for listener in _LISTENERS:
+        listener(whole)
     return Report(counts=whole)
 
 
+@contextmanager
+def listening(listener: Callable[[Mapping[str, int]], None]) -> Iterator[None]:
+    """Has a function called with the counts of each piece of work of this process.
+
+    That is for showing progress: a piece done twice counts twice, and what other
+    processes do is not heard of. Several threads may call at once.
+    """
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
+
+
 def failed(error: InputError) -> Any:
-    """Returns an error as output tagged REPORTS, for the driver to raise."""
+    """Returns an error as output tagged REPORTS, for the last stage to raise."""
     return beam.pvalue.TaggedOutput(REPORTS, Report(failures=(str(error),)))
 
 
@@ -82,43 +100,64 @@ class MergeReports(beam.CombineFn):
         return total
 
 
-class WriteReport(beam.PTransform):
-    """Merges all reports into one file of the staged folder."""
+class Finish(beam.PTransform):
+    """Merges all reports and finishes the folder: the last stage of a job.
 
-    def __init__(self, folder: Path) -> None:
-        """Keeps the folder that is being written."""
+    It is a stage, not the driver's work, since a driver may be gone by then: that of a
+    Flex Template ends when the pipeline begins.
+    """
+
+    def __init__(
+        self, finish: Callable[[Report], object], folder: Path, *, waits: bool
+    ) -> None:
+        """Keeps what is to be done.
+
+        Args:
+            finish: Checks the counts and writes what is left, the manifest last.
+            folder: The folder that is being written.
+            waits: Whether the driver waits for the end, and so can be told of input
+                that does not fit; else the pipeline itself fails.
+        """
         super().__init__()
-        self._path = folder / _FILE_NAME
+        self._finish, self._folder, self._waits = finish, folder, waits
 
     def expand(self, reports: beam.PCollection) -> beam.PCollection:
-        """Merges and writes."""
+        """Merges and finishes."""
         return (
             reports
             | "MergeReports" >> beam.CombineGlobally(MergeReports()).without_defaults()
-            | "WriteReportFile" >> beam.Map(_write, self._path)
+            | "Finish" >> beam.Map(self._finish_or_fail)
         )
 
+    def _finish_or_fail(self, report: Report) -> None:
+        # A worker may have died between the end of this stage and saying so.
+        if (self._folder / FILE_NAME).exists():
+            return
+        try:
+            finish_with(self._finish, report)
+        except InputError as error:
+            if not self._waits:
+                raise
+            (self._folder / _FAILURE).write_text(str(error), encoding="utf-8")
 
-def write_report(reports: Iterable[Report], folder: Path) -> None:
-    """Merges reports into the file that `take_report` reads, without Beam."""
-    _write(MergeReports().merge_accumulators(reports), folder / _FILE_NAME)
 
-
-def _write(report: Report, path: Path) -> None:
-    path.write_text(json.dumps(asdict(report)), encoding="utf-8")
-
-
-def take_report(folder: Path) -> Report:
-    """Reads the report of a pipeline that has ended, and removes it.
+def finish_with(finish: Callable[[Report], object], report: Report) -> None:
+    """Finishes a folder from the sum of all reports.
 
     Raises:
-        InputError: If it tells of input that could not be read.
+        InputError: If they tell of input that could not be read, or `finish` does.
     """
-    path = folder / _FILE_NAME
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.unlink()
-    if content["failures"]:
-        first, *others = content["failures"]
+    if report.failures:
+        first, *others = report.failures
         more = f" (And {len(others)} more such.)" if others else ""
         raise InputError(first + more)
-    return Report(content["counts"], content["checksums"])
+    finish(report)
+
+
+def raise_failure(folder: Path) -> None:
+    """Raises the InputError that a pipeline's last stage met, if it did."""
+    path = folder / _FAILURE
+    if path.is_file():
+        message = path.read_text(encoding="utf-8")
+        path.unlink()
+        raise InputError(message)

@@ -1,7 +1,24 @@
 """What would cross a shuffle, kept on disk when a job runs without Beam."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tfcausal.schema.paths import is_store
+
+
+@contextmanager
+def spill_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder on a local disk, and removes it after the block.
+
+    Args:
+        folder: The folder that is being written. The other lies in it, so that both
+            fill the same disk, unless it is one of an object store.
+    """
+    parent = None if is_store(folder) else folder
+    with TemporaryDirectory(prefix=".spilled-", dir=parent) as spilled:
+        yield Path(spilled)
 
 
 class Spill:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from beam_jobs.sources.lines import line_blocks
 from beam_jobs.sources.units import ColumnNames, InputFile, SourceUnit, TextForm
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
+from tfcausal.schema.paths import as_path
 from tfcausal.stats.feature_tables import typed
 from tfcausal.stats.raw_columns import is_text
 
@@ -60,12 +60,12 @@ def feature_file(
     Raises:
         InputError: If it is missing, is of another form or has no column of ids.
     """
-    if not Path(path).is_file():
+    if not as_path(path).is_file():
         raise InputError(
             f"`--{id_column.removesuffix('_id')}_features` must name a file; got "
             f"`{path}`. Check the path."
         )
-    file = InputFile(str(Path(path).absolute()), Path(path).name, 0)
+    file = InputFile(path, as_path(path).name, 0)
     found = _column_names(file)
     for name in dict.fromkeys((id_column, own_name)):
         if found.count(name) == 1:
@@ -164,7 +164,7 @@ def _require_simple(schema: pa.Schema, file: InputFile) -> None:
 
 def _json_lists(file: InputFile) -> tuple[pa.Array, pa.Table]:
     try:
-        found = json.loads(Path(file.path).read_bytes())
+        found = json.loads(as_path(file.path).read_bytes())
         ids = pa.array(list(found), pa.string())
         return ids, pa.table({_LIST_NAME: pa.array(list(found.values()))})
     except (ValueError, AttributeError, TypeError, pa.ArrowInvalid) as error:

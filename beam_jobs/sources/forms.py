@@ -1,9 +1,7 @@
 """The forms of raw input: which files, which columns, which pieces of work."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from beam_jobs.sources import (
     json_lines,
@@ -34,6 +32,7 @@ from beam_jobs.sources.units import (
 )
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
+from tfcausal.schema.paths import as_path, num_bytes
 from tfcausal.stats.cleaning import require_types
 
 READERS: Mapping[str, Callable[[SourceUnit], SourceBlocks]] = {
@@ -42,7 +41,7 @@ READERS: Mapping[str, Callable[[SourceUnit], SourceBlocks]] = {
     "netflix": netflix.read_netflix,
     "matrix": matrix.read_matrix,
     "json": json_lines.read_json,
-    "parquet": parquet.read_row_group,
+    "parquet": parquet.read_row_groups,
     "tfrecord": tfrecord.read_tfrecord,
 }
 
@@ -97,7 +96,7 @@ def open_input(pattern: str, form: str, asked: AskedColumns) -> RawInput:
         )
     _require_equal(units)
     files = tuple({unit.file.number: unit.file for unit in units}.values())
-    size = sum(os.path.getsize(file.path) for file in files)
+    size = sum(num_bytes(file.path) for file in files)
     pieces = tuple(piece for unit in units for piece in cut(unit))
     return RawInput(files, pieces, units[0].columns, size)
 
@@ -159,7 +158,7 @@ def _json_file(
 
 
 def _yelp_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
-    path = Path(pattern)
+    path = as_path(pattern)
     if path.is_dir():
         # Its other files hold businesses and users.
         pattern = str(path / "*review.json")
@@ -169,7 +168,7 @@ def _yelp_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
 def _amazon_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
     units = []
     for file in list_files(pattern, (*_CSV, *_JSON)):
-        name = Path(file.path).name
+        name = as_path(file.path).name
         table = table_named(name, published.AMAZON)
         if table is not None:
             units += _table_units(file, table, asked)
@@ -193,12 +192,11 @@ def _parquet_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
             columns.TIMESTAMP: names.timestamp,
         }
         require_types(head.schema, roles, file.path, names.carried)
-        first_row = 0
-        # A file without rows has no row group; it still says that it was looked at.
-        for group, rows in enumerate(head.group_rows):
-            unit = SourceUnit(file, "parquet", names)
-            units.append(replace(unit, row_group=group, first_row=first_row))
-            first_row += rows
+        unit = SourceUnit(file, "parquet", names)
+        units += [
+            replace(unit, row_groups=groups, first_row=first_row)
+            for groups, first_row in head.pieces()
+        ]
     return units
 
 
@@ -228,7 +226,7 @@ def _coat_units(pattern: str, _: AskedColumns) -> list[SourceUnit]:
 
 
 def _movielens_units(pattern: str, asked: AskedColumns) -> list[SourceUnit]:
-    path, known = Path(pattern), published.MOVIELENS
+    path, known = as_path(pattern), published.MOVIELENS
     if path.is_dir():
         found = [name for name in known if (path / name).is_file()]
         if len(found) != 1:

@@ -20,9 +20,10 @@ from beam_jobs.sources.units import (
 )
 from tfcausal.errors import InputError
 from tfcausal.stats.cleaning import BAD_JSON, rejected_table
+from tfcausal.stats.raw_columns import Bools
 
-# Arrow's parser is only given what looks like an object, in UTF-8: it does not look at
-# the bytes of strings, and a null instead of an object ends the process.
+# Arrow's parser is only given what looks like an object: a null instead of one ends the
+# process.
 _OBJECT = r"^\{(?s:.*)\}$"
 
 
@@ -34,8 +35,7 @@ def first_object(file: InputFile) -> dict[str, Any] | None:
     """
     columns = ColumnNames("user", "item")
     for block in line_blocks(SourceUnit(file, "json", columns)):
-        # A block may consist of lines that hold a byte 1.
-        line = (block.texts.slice(0, 1).view(pa.binary()).to_pylist() or [b""])[0]
+        (line,) = block.texts.slice(0, 1).view(pa.binary()).to_pylist()
         try:
             # Unlike Arrow's parser, Python's tells the kinds of values apart.
             found = json.loads(line)
@@ -68,8 +68,8 @@ def read_json(unit: SourceUnit) -> SourceBlocks:
     schema = _schema(unit.columns, first)
     for block in line_blocks(unit):
         fits = pc.match_substring_regex(block.texts, _OBJECT)
-        is_object = fits.to_numpy(zero_copy_only=False)
         lines = block.texts.view(pa.binary())
+        is_object = fits.to_numpy(zero_copy_only=False) & _is_utf8(lines)
         parsed = list(_parse(lines, np.flatnonzero(is_object), schema))
         tables = [schema.empty_table(), *(table for _, table in parsed)]
         table = pa.concat_tables(tables).combine_chunks()
@@ -91,7 +91,7 @@ def read_json(unit: SourceUnit) -> SourceBlocks:
             block.numbers[good],
             unit.first_position + positions,
         )
-        yield SourceBlock(raw, pa.concat_tables([block.rejected, rejected]))
+        yield SourceBlock(raw, rejected)
 
 
 def _schema(columns: ColumnNames, first: dict[str, Any]) -> pa.Schema:
@@ -101,13 +101,30 @@ def _schema(columns: ColumnNames, first: dict[str, Any]) -> pa.Schema:
 
     def type_of(name: str) -> pa.DataType:
         value = first.get(name)
-        if isinstance(value, bool):
+        if isinstance(value, bool) and name not in integers:
             return pa.bool_()
         if isinstance(value, int | float):
             return pa.int64() if name in integers else pa.float64()
         return pa.string()
 
     return pa.schema([(name, type_of(name)) for name in columns.wanted])
+
+
+def _is_utf8(lines: pa.Array) -> Bools:
+    """Returns [n] whether lines are UTF-8, which Arrow's parser takes for granted."""
+    try:
+        lines.cast(pa.string())
+    except pa.ArrowInvalid:
+        return np.asarray([_decodes(line) for line in lines.to_pylist()], bool)
+    return np.ones(len(lines), bool)
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse(

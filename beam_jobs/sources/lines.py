@@ -9,12 +9,13 @@ import pyarrow.compute as pc
 
 from beam_jobs.sources.text import WrongRows, text_batches
 from beam_jobs.sources.units import SourceBlock, SourceBlocks, SourceUnit, TextForm
-from tfcausal.stats.cleaning import RawBlock
+from tfcausal.stats.cleaning import REJECTED_SCHEMA, RawBlock
 from tfcausal.stats.raw_columns import Int64s
 
-# A byte that no line holds. A line that does is set aside as one of too many fields.
 _NO_DELIMITER = "\x01"
-_WHOLE_LINES = TextForm(_NO_DELIMITER, quoted=False, names=("line",))
+_WHOLE_LINES = TextForm(
+    _NO_DELIMITER, quoted=False, names=("line",), hidden=_NO_DELIMITER
+)
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,10 @@ class LineBlock:
     Attributes:
         texts: [n] strings, white space at both ends taken off; they may be no UTF-8.
         numbers: [n] int64, each line's number in its file, blank ones left out.
-        rejected: Lines that hold a byte 1, of REJECTED_SCHEMA.
     """
 
     texts: pa.Array
     numbers: Int64s
-    rejected: pa.Table
 
 
 def line_blocks(unit: SourceUnit) -> Iterator[LineBlock]:
@@ -38,15 +37,13 @@ def line_blocks(unit: SourceUnit) -> Iterator[LineBlock]:
     Raises:
         InputError: If the file ends amid a compressed block or a line is too long.
     """
-    wrong = WrongRows(unit.first_row)
-    done = 0
-    for batch in text_batches(unit, _WHOLE_LINES, ["line"], wrong):
-        ordinals = done + np.arange(len(batch), dtype=np.int64)
+    done = unit.first_row
+    for batch in text_batches(unit, _WHOLE_LINES, ["line"], WrongRows()):
+        numbers = done + np.arange(1, len(batch) + 1, dtype=np.int64)
         done += len(batch)
         # The white space of ASCII can be told apart in any bytes.
         texts = pc.ascii_trim_whitespace(batch.column("line").view(pa.string()))
-        numbers = wrong.row_numbers(unit.first_row + 1, ordinals)
-        yield LineBlock(texts, numbers, wrong.take(unit.file.name))
+        yield LineBlock(texts, numbers)
 
 
 def read_lines(unit: SourceUnit) -> SourceBlocks:
@@ -78,4 +75,4 @@ def read_lines(unit: SourceUnit) -> SourceBlocks:
             unit.first_position + positions,
         )
         done += len(chosen)
-        yield SourceBlock(raw, block.rejected, int((counts <= 1).sum()))
+        yield SourceBlock(raw, REJECTED_SCHEMA.empty_table(), int((counts <= 1).sum()))

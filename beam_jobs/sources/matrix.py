@@ -17,13 +17,13 @@ from beam_jobs.sources.units import (
     SourceBlocks,
     SourceUnit,
 )
-from tfcausal.stats.cleaning import WRONG_FIELD_COUNT, CarriedColumn, rejected_table
+from tfcausal.errors import InputError
+from tfcausal.stats.cleaning import REJECTED_SCHEMA, CarriedColumn
+from tfcausal.stats.raw_columns import parse_real
 
 FILE_NAMES = ("train.ascii", "test.ascii")
 INTERVENED = CarriedColumn("intervened", "extra", is_integer=True)
 COLUMNS = ColumnNames("user", "item", "rating", carried=(INTERVENED,))
-
-_MISSING = r"^[+-]?0+(\.0*)?$"
 
 
 def read_matrix(unit: SourceUnit) -> SourceBlocks:
@@ -32,10 +32,10 @@ def read_matrix(unit: SourceUnit) -> SourceBlocks:
     Args:
         unit: A file of kind "matrix".
     Yields:
-        Its ratings, user by user. A line with more or fewer numbers than the first is
-        rejected.
+        Its ratings, user by user.
     Raises:
-        InputError: If the file ends amid a compressed block or a line is too long.
+        InputError: If a line has more or fewer numbers than the first: which user a
+            line is of, only the lines before it say.
     """
     num_items = -1
     intervened = int(unit.file.name.rpartition("/")[2] == FILE_NAMES[1])
@@ -45,12 +45,18 @@ def read_matrix(unit: SourceUnit) -> SourceBlocks:
         counts = pc.list_value_length(words).to_numpy()
         if num_items < 0 and len(counts):
             num_items = int(counts[0])
-        good = np.flatnonzero(counts == num_items)
         wrong = np.flatnonzero(counts != num_items)
-        cells = words.take(pa.array(good)).flatten()
-        missing = pc.match_substring_regex(cells, _MISSING)
+        if len(wrong):
+            raise InputError(
+                f"`{unit.file.path}` must have as many numbers in each line as in its "
+                f"first, {num_items}; line {block.numbers[wrong[0]]} has "
+                f"{counts[wrong[0]]}. Copy the file again."
+            )
+        cells = words.flatten()
+        _, ratings = parse_real(cells.view(pa.binary()))
+        missing = pc.equal(ratings, 0).fill_null(False)
         chosen = np.flatnonzero(~missing.to_numpy(zero_copy_only=False))
-        numbers = block.numbers[good[chosen // num_items]]
+        numbers = block.numbers[chosen // num_items]
         columns = {
             "user": pa.array(numbers - 1),
             "item": pa.array(chosen % num_items),
@@ -59,15 +65,7 @@ def read_matrix(unit: SourceUnit) -> SourceBlocks:
         }
         positions = done + np.arange(len(chosen), dtype=np.int64)
         done += len(chosen)
-        rejected = rejected_table(
-            unit.file.name,
-            block.numbers[wrong],
-            [WRONG_FIELD_COUNT] * len(wrong),
-            [f"{counts[row]} numbers, not {num_items}" for row in wrong],
+        raw = unit.columns.raw_block(
+            columns.__getitem__, numbers, unit.first_position + positions
         )
-        yield SourceBlock(
-            unit.columns.raw_block(
-                columns.__getitem__, numbers, unit.first_position + positions
-            ),
-            pa.concat_tables([block.rejected, rejected]),
-        )
+        yield SourceBlock(raw, REJECTED_SCHEMA.empty_table())

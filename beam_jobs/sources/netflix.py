@@ -32,7 +32,9 @@ def read_netflix(unit: SourceUnit) -> SourceBlocks:
     Args:
         unit: A file of kind "netflix", or a range of it that begins with an item.
     Yields:
-        Its ratings in order. Those before the first item have none.
+        Its ratings in order. Those before the first item have none; nor have those
+        below a line that is neither an item nor a rating, up to the next item: it may
+        have been one.
     Raises:
         InputError: If the file ends amid a compressed block or a line is too long.
     """
@@ -40,14 +42,17 @@ def read_netflix(unit: SourceUnit) -> SourceBlocks:
     for block in line_blocks(unit):
         named = pc.match_substring_regex(block.texts, rf"^(?:{ITEM_LINE.decode()})$")
         is_item = named.to_numpy(zero_copy_only=False)
-        places = np.flatnonzero(is_item)
-        known = pa.concat_arrays([last_item, _items(block.texts.take(places))])
-        last_item = known.slice(len(known) - 1)
-        items = known.take(pa.array(np.cumsum(is_item)))
         fields = pc.split_pattern(block.texts, ",")
         counts = pc.list_value_length(fields).to_numpy()
-        good = np.flatnonzero(~is_item & (counts == _FIELDS))
-        wrong = np.flatnonzero(~is_item & (counts != _FIELDS))
+        colons = pc.find_substring(block.texts, ":").to_numpy()
+        is_rating = (counts == _FIELDS) & (colons < 0)
+        places = pa.array(np.flatnonzero(~is_rating))
+        named_here = pc.if_else(named, _items(block.texts), None).take(places)
+        known = pa.concat_arrays([last_item, named_here])
+        last_item = known.slice(len(known) - 1)
+        items = known.take(pa.array(np.cumsum(~is_rating)))
+        good = np.flatnonzero(is_rating)
+        wrong = np.flatnonzero(~is_rating & ~is_item)
         parts = fields.take(pa.array(good)).flatten().view(pa.binary())
         columns = {
             name: parts.take(pa.array(np.arange(place, len(parts), _FIELDS)))
@@ -67,7 +72,7 @@ def read_netflix(unit: SourceUnit) -> SourceBlocks:
             [WRONG_FIELD_COUNT] * len(wrong),
             [text.decode("utf-8", "backslashreplace") for text in texts],
         )
-        yield SourceBlock(raw, pa.concat_tables([block.rejected, rejected]))
+        yield SourceBlock(raw, rejected)
 
 
 def _items(lines: pa.Array) -> pa.Array:

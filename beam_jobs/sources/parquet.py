@@ -1,14 +1,25 @@
-"""Parquet files, a row group at a time."""
+"""Parquet files, some row groups at a time."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from beam_jobs.sources.text import first_line
 from beam_jobs.sources.units import SourceBlock, SourceBlocks, SourceUnit
 from tfcausal.errors import InputError
 from tfcausal.stats.cleaning import REJECTED_SCHEMA
+
+PIECE_ROWS = 1 << 21
+"""Small row groups are read together, until there are about so many rows: what is done
+once for each distinct id of a block is then done less often."""
+
+# What damaged files have been seen to end in; ArrowInvalid is a ValueError.
+_FAULTS = (pa.ArrowException, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,18 @@ class ParquetHead:
 
     schema: pa.Schema
     group_rows: tuple[int, ...]
+
+    def pieces(self) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yields row groups to be read together, and how many rows are before them.
+
+        A file without rows has no row group, or one without rows; the latter still
+        says that the file was looked at.
+        """
+        before = list(accumulate(self.group_rows, initial=0))
+        groups = range(len(self.group_rows))
+        for _, together in groupby(groups, lambda group: before[group] // PIECE_ROWS):
+            first, *others = together
+            yield (first, *others), before[first]
 
 
 def head(path: str) -> ParquetHead:
@@ -37,30 +60,37 @@ def head(path: str) -> ParquetHead:
             return ParquetHead(
                 file.schema_arrow, tuple(metadata.row_group(g).num_rows for g in groups)
             )
-    except (pa.ArrowInvalid, OSError) as error:
+    except _FAULTS as error:
         raise InputError(
-            f"`{path}` must be a Parquet file; {str(error).splitlines()[0]} Check the "
-            "file and --format."
+            f"`{path}` must be a Parquet file; {first_line(error)}. Check the file and "
+            "--format."
         ) from error
 
 
-def read_row_group(unit: SourceUnit) -> SourceBlocks:
-    """Reads one row group, only the columns that are needed.
+def read_row_groups(unit: SourceUnit) -> SourceBlocks:
+    """Reads row groups, only the columns that are needed.
 
     Args:
-        unit: A row group of a file of kind "parquet".
+        unit: Row groups of a file of kind "parquet".
     Yields:
         Its rows in one block.
     Raises:
         InputError: If the file is damaged.
     """
     try:
-        with pq.ParquetFile(unit.file.path) as file:
-            table = file.read_row_group(unit.row_group, columns=unit.columns.wanted)
-    except (pa.ArrowInvalid, OSError) as error:
+        # Texts are most often stored as dictionaries, which a block wants anyway.
+        names = unit.columns
+        with pq.ParquetFile(
+            unit.file.path,
+            read_dictionary=[names.user, names.item],
+            page_checksum_verification=True,
+        ) as file:
+            table = file.read_row_groups(unit.row_groups, columns=names.wanted)
+        _require_sound(table)
+    except _FAULTS as error:
         raise InputError(
-            f"`{unit.file.path}` must be readable to its end; "
-            f"{str(error).splitlines()[0]}. Copy the file again."
+            f"`{unit.file.path}` must be readable to its end; {first_line(error)}. Copy "
+            "the file again."
         ) from error
     table = table.unify_dictionaries()
     ordinals = np.arange(len(table), dtype=np.int64)
@@ -71,6 +101,18 @@ def read_row_group(unit: SourceUnit) -> SourceBlocks:
         unit.first_position + ordinals,
     )
     yield SourceBlock(raw, REJECTED_SCHEMA.empty_table())
+
+
+def _require_sound(table: pa.Table) -> None:
+    """Raises ValueError if a value of a dictionary column lies beyond its dictionary.
+
+    Arrow takes them as they stand in the file, and would read beyond the end.
+    """
+    for chunk in (chunk for column in table.columns for chunk in column.chunks):
+        if pa.types.is_dictionary(chunk.type) and len(chunk) > chunk.null_count:
+            bounds = pc.min_max(chunk.indices).as_py()
+            if bounds["min"] < 0 or bounds["max"] >= len(chunk.dictionary):
+                raise ValueError("a value lies beyond its column's dictionary")
 
 
 def _joined(column: pa.ChunkedArray) -> pa.Array:

@@ -34,6 +34,7 @@ MOVIELENS: Mapping[str, PublishedTable] = {
             ":",
             quoted=False,
             names=("user", "1", "item", "2", "rating", "3", "timestamp"),
+            between=("1", "2", "3"),
         ),
         _RATED,
     ),

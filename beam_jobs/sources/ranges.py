@@ -6,7 +6,6 @@ before it have been read: a first pass counts rows and looks for quotes. A file 
 text a quote occurs is then read in one piece after all.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 
 from beam_jobs.sources import netflix, text
 from beam_jobs.sources.units import SourceUnit
+from tfcausal.schema.paths import as_path, num_bytes
 
 RANGE_BYTES = 1 << 26
 """Files larger than this are cut."""
@@ -54,7 +54,7 @@ def cut(unit: SourceUnit) -> list[SourceUnit]:
     Returns:
         The pieces, in order.
     """
-    size = os.path.getsize(unit.file.path)
+    size = num_bytes(unit.file.path)
     if unit.kind not in _CUT_KINDS or size <= RANGE_BYTES or _is_compressed(unit):
         return [unit]
     ends = [0]
@@ -80,7 +80,7 @@ def _next(path: str, offset: int, size: int, boundary: re.Pattern[bytes]) -> int
     # The line end before the offset counts too.
     offset -= 1
     found = b""
-    with open(path, "rb") as file:
+    with as_path(path).open("rb") as file:
         file.seek(offset)
         while more := file.read(_LOOK_BYTES):
             found += more
@@ -101,7 +101,7 @@ def count_rows(unit: SourceUnit) -> RangeRows:
     assert unit.end is not None, "only ranges have a first pass"
     rows, quoted, last = 0, False, _LINE_ENDS[0]
     left = unit.end - unit.begin
-    with open(unit.file.path, "rb") as file:
+    with as_path(unit.file.path).open("rb") as file:
         file.seek(unit.begin)
         while left and (content := file.read(min(left, text.BLOCK_BYTES))):
             left -= len(content)

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from beam_jobs.sources import utf8
 from beam_jobs.sources.units import SourceBlock, SourceBlocks, SourceUnit, TextForm
 from tfcausal.errors import InputError
+from tfcausal.schema.paths import as_path, open_decompressed
 from tfcausal.stats.cleaning import WRONG_FIELD_COUNT, rejected_table
-from tfcausal.stats.raw_columns import Int64s
+from tfcausal.stats.raw_columns import Bools, Int64s
 
 BLOCK_BYTES = 1 << 23
 """Bytes read at once; no row may be longer."""
@@ -34,7 +37,7 @@ class WrongRows:
         """Notes a row and tells the parser to go on."""
         # Without threads the parser knows the number; see InvalidRow.number.
         self.numbers.append(self.rows_before + int(row.number))
-        self.texts.append(row.text)
+        self.texts.append(_shown(row.text.encode()))
         return "skip"
 
     def take(self, source: str) -> pa.Table:
@@ -70,19 +73,31 @@ def header(path: str, form: TextForm) -> list[str]:
         InputError: If the header cannot be read.
     """
     try:
-        with pa.input_stream(path, compression="detect") as stream:
+        with open_decompressed(path) as stream:
             if not stream.read(1):
                 return []
         if form.names:
             return list(form.names)
-        stream = pa.input_stream(path, compression="detect")
-        return list(_open(stream, form, None, WrongRows()).schema.names)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        source = utf8.Utf8Stream(open_decompressed(path), b"", amid=False)
+        names = list(_open(source, form, None, WrongRows()).schema.names)
+    except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"`{path}` must be readable to its end and begin with a line of column "
             f"names; {first_line(error)}. "
             "Check the file and --format."
         ) from error
+    _require_utf8(names, path)
+    return names
+
+
+def _require_utf8(names: Sequence[str], path: str) -> None:
+    for name in names:
+        if utf8.original(name.encode()) != name.encode():
+            raise InputError(
+                f"`{path}` must have column names in UTF-8; got "
+                f"{_shown(name.encode())}. Convert it, for instance by `iconv -f "
+                "latin1 -t utf-8`."
+            )
 
 
 def read_text(unit: SourceUnit) -> SourceBlocks:
@@ -98,15 +113,37 @@ def read_text(unit: SourceUnit) -> SourceBlocks:
     wrong = WrongRows(unit.first_row)
     first_row = unit.first_row + (1 if unit.text.names else 2)
     done = 0
-    for batch in text_batches(unit, unit.text, unit.columns.wanted, wrong):
+    wanted = [*unit.columns.wanted, *unit.text.between]
+    for batch in text_batches(unit, unit.text, wanted, wrong):
         ordinals = done + np.arange(len(batch), dtype=np.int64)
         done += len(batch)
+        numbers = wrong.row_numbers(first_row, ordinals)
+        rejected = wrong.take(unit.file.name)
+        if unit.text.between:
+            good = _nothing_between(batch, unit.text)
+            bad = np.flatnonzero(~good)
+            texts = [_joined(batch, unit.text, row) for row in bad]
+            reasons = [WRONG_FIELD_COUNT] * len(bad)
+            more = rejected_table(unit.file.name, numbers[bad], reasons, texts)
+            rejected = pa.concat_tables([rejected, more])
+            batch = batch.filter(pa.array(good))
+            numbers, ordinals = numbers[good], ordinals[good]
         raw = unit.columns.raw_block(
-            batch.column,
-            wrong.row_numbers(first_row, ordinals),
-            unit.first_position + ordinals,
+            batch.column, numbers, unit.first_position + ordinals
         )
-        yield SourceBlock(raw, wrong.take(unit.file.name))
+        yield SourceBlock(raw, rejected)
+
+
+def _nothing_between(batch: pa.RecordBatch, form: TextForm) -> Bools:
+    """Returns [n] whether the columns that stand for no field are empty."""
+    lengths = [pc.binary_length(batch.column(name)) for name in form.between]
+    empty: Bools = sum(column.to_numpy() for column in lengths) == 0
+    return empty
+
+
+def _joined(batch: pa.RecordBatch, form: TextForm, row: int) -> str:
+    fields = [batch.column(name)[row].as_py() for name in form.names]
+    return _shown(form.delimiter.encode().join(fields))
 
 
 def text_batches(
@@ -126,14 +163,19 @@ def text_batches(
     """
     path = unit.file.path
     try:
-        with pa.input_stream(path, compression="detect") as stream:
+        with open_decompressed(path) as stream:
             if not stream.read(1):
                 return
         if unit.end is None:
-            opened = pa.input_stream(path, compression="detect")
+            opened = open_decompressed(path)
         else:
-            opened = pa.PythonFile(_Part(path, unit.begin, unit.end), mode="r")
-        yield from _open(opened, form, wanted, wrong)
+            opened = _Part(path, unit.begin, unit.end)
+        source = utf8.Utf8Stream(opened, form.hidden.encode(), amid=unit.begin > 0)
+        for batch in _open(source, form, wanted, wrong):
+            if source.hides:
+                columns = [utf8.restored(column) for column in batch.columns]
+                batch = pa.record_batch(columns, batch.schema.names)
+            yield batch
         if wrong.reported < len(wrong.numbers):
             # There is no batch behind the last good row that would bring these along.
             nothing = [pa.array([], pa.binary()) for _ in wanted]
@@ -146,30 +188,38 @@ def text_batches(
         ) from error
 
 
-class _Part(io.FileIO):
+class _Part(io.RawIOBase):
     """A range of a file's bytes, read as if it were all."""
 
     def __init__(self, path: str, begin: int, end: int) -> None:
-        super().__init__(path)
-        self.seek(begin)
+        super().__init__()
+        self._file = as_path(path).open("rb")
+        self._file.seek(begin)
         self._left = end - begin
 
-    def read(self, size: int | None = -1) -> bytes:
-        wanted = self._left if size is None or size < 0 else min(size, self._left)
-        content = super().read(wanted)
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._left if size < 0 else min(size, self._left)
+        content = self._file.read(wanted)
         self._left -= len(content)
         return content
 
 
 def _open(
-    stream: pa.NativeFile,
+    source: utf8.Utf8Stream,
     form: TextForm,
     wanted: Sequence[str] | None,
     wrong: WrongRows,
 ) -> pa_csv.CSVStreamingReader:
     columns = wanted or list(form.names)
     return pa_csv.open_csv(
-        stream,
+        pa.PythonFile(source, mode="r"),
         read_options=pa_csv.ReadOptions(
             use_threads=False,
             block_size=BLOCK_BYTES,
@@ -188,6 +238,10 @@ def _open(
             strings_can_be_null=False,
         ),
     )
+
+
+def _shown(content: bytes) -> str:
+    return utf8.original(content).decode("utf-8", "backslashreplace")
 
 
 def first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from beam_jobs.sources.text import BLOCK_BYTES, first_line
 from beam_jobs.sources.units import InputFile, SourceBlock, SourceBlocks, SourceUnit
 from tfcausal.errors import InputError
+from tfcausal.schema.paths import as_path, open_decompressed
 from tfcausal.stats.cleaning import BAD_EXAMPLE, rejected_table
 from tfcausal.stats.record_parsing import (
     BYTES,
@@ -85,8 +86,7 @@ def _shown(content: bytes, records: Spans, row: int) -> str:
 
 def _kinds(path: str) -> dict[bytes, int]:
     for content, records in _blocks(path, _LOOK_BYTES):
-        kinds = parse_features(content, records).kinds_by_name()
-        return {name: kind for name, kind in kinds.items() if kind}
+        return parse_features(content, records).kinds_by_name()
     return {}
 
 
@@ -94,12 +94,12 @@ def _blocks(path: str, num_bytes: int) -> Iterator[tuple[bytes, Spans]]:
     """Yields bytes, so many at once, and the records that lie whole in them."""
     offset = 0
     try:
-        with open(path, "rb") as file:
+        with as_path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
         # A length whose bytes look like gzip's has a checksum that does not.
         gzip = head.startswith(_GZIP) and not starts_record(head)
         rest = b""
-        with pa.input_stream(path, compression="gzip" if gzip else None) as stream:
+        with open_decompressed(path, "gzip" if gzip else None) as stream:
             while more := stream.read(num_bytes):
                 content = rest + more
                 records, end = find_records(content, offset)

@@ -1,16 +1,15 @@
 """What a raw input consists of: files, and the pieces of them that one worker reads."""
 
-import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from tfcausal.errors import InputError
+from tfcausal.schema.paths import as_path, find_files
 from tfcausal.stats.cleaning import CarriedColumn, RawBlock
 from tfcausal.stats.raw_columns import Int64s, TimestampUnit
 
@@ -75,11 +74,16 @@ class TextForm:
         delimiter: One character.
         quoted: Whether a field may stand in double quotes.
         names: Column names where the file has no header; empty where it has one.
+        between: Which of these stand for no field and must be empty, where it takes
+            several delimiters to part fields.
+        hidden: Characters of ASCII that the parser must not see as they are.
     """
 
     delimiter: str = ","
     quoted: bool = True
     names: tuple[str, ...] = ()
+    between: tuple[str, ...] = ()
+    hidden: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class SourceUnit:
         kind: Which reader reads it, one of `forms.READERS`.
         columns: The columns to read.
         text: How the text is written, where it is text.
-        row_group: Which row group of a Parquet file.
+        row_groups: Which row groups of a Parquet file, one after the other.
         first_row: Rows of the file before this piece.
         begin: Bytes of the file before this piece, where it is a range of bytes.
         end: Where the range of bytes ends; None for a piece that is none.
@@ -116,7 +120,7 @@ class SourceUnit:
     kind: str
     columns: ColumnNames
     text: TextForm = TextForm()
-    row_group: int = 0
+    row_groups: tuple[int, ...] = ()
     first_row: int = 0
     begin: int = 0
     end: int | None = None
@@ -157,10 +161,10 @@ def list_files(pattern: str, names: Sequence[str] = ()) -> list[InputFile]:
     Raises:
         InputError: If there is none.
     """
-    path = Path(pattern)
+    path = as_path(pattern)
     if path.is_dir():
         found = [
-            str(entry)
+            entry
             for entry in path.iterdir()
             if entry.is_file()
             and not entry.name.startswith((".", "_"))
@@ -168,16 +172,15 @@ def list_files(pattern: str, names: Sequence[str] = ()) -> list[InputFile]:
         ]
         wanted = f" named {' or '.join(names)}" if names else ""
     else:
-        found = [entry for entry in glob.glob(pattern) if Path(entry).is_file()]
+        found = find_files(pattern)
         wanted = ""
     if not found:
         raise InputError(
             f"`--input` must name a file, a folder or a glob with files{wanted}; found "
             f"none at `{pattern}`. Check the path."
         )
-    absolute = [os.path.abspath(entry) for entry in found]
-    root = os.path.commonpath([os.path.dirname(entry) for entry in absolute])
-    relative = {os.path.relpath(entry, root): entry for entry in absolute}
+    root = os.path.commonpath([str(entry.parent) for entry in found])
+    relative = {os.path.relpath(entry, root): str(entry) for entry in found}
     ordered = sorted(relative, key=os.fsencode)
     return [
         InputFile(relative[name], name, place) for place, name in enumerate(ordered)

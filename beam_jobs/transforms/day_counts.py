@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs.runtime.pipeline import call, route
 from beam_jobs.runtime.report import REPORTS, Report, counted, failed
-from beam_jobs.runtime.spill import Spill
+from beam_jobs.runtime.spill import Spill, spill_folder
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import TRAIN_INTERVENED
+from tfcausal.schema.manifest import file_checksum, read_manifest
 from tfcausal.stats.arrow_bytes import table_from_bytes, table_to_bytes
 from tfcausal.stats.day_counts import (
     add_day_counts,
@@ -29,6 +31,9 @@ from tfcausal.stats.day_counts import (
     of_vocabulary,
     with_ids,
 )
+
+DAYS = "days"
+"""Folder of the counts by day within a popularity's."""
 
 _NAMESPACE = "popularity"
 _COLUMNS = (columns.ITEM, columns.TIMESTAMP)
@@ -153,6 +158,52 @@ class _WriteMonth(beam.DoFn):
         yield counted(_NAMESPACE, {"interactions": interactions})
 
 
+class EarlierDays(NamedTuple):
+    """Counts by day of an earlier run.
+
+    Attributes:
+        days: Their folder.
+        fingerprint: Of the popularity that they belong to.
+    """
+
+    days: Path
+    fingerprint: str
+
+
+def open_earlier(root: Path, first_day: np.datetime64) -> EarlierDays:
+    """Opens the popularity of an earlier run, to add later days to it.
+
+    Args:
+        root: Its folder.
+        first_day: The first day of the rows that are to be added.
+    Raises:
+        InputError: If it is none, has no counts by day, has been changed, or does not
+            end before that day.
+    """
+    manifest = read_manifest(root, kind="popularity")
+    folder = root / DAYS
+    if not manifest.options.get("by_day"):
+        raise InputError(
+            f"`{root}` must have counts by day to be added to; it has none. Count "
+            "there again with --by_day."
+        )
+    for name, checksum in manifest.files.items():
+        if name.startswith(f"{DAYS}/") and file_checksum(root / name) != checksum:
+            raise InputError(
+                f"`{root / name}` must be as its manifest says; it has changed. Count "
+                "there again."
+            )
+    last = pq.read_table(folder / month_name(months_in(folder)[-1]))
+    last_day = last[columns.DAY].to_numpy()[-1]
+    if first_day <= last_day:
+        raise InputError(
+            f"`increment` must end before the first day of this data set, {first_day}; "
+            f"`{root}` goes to {last_day}, so rows may count twice. Ingest whole days "
+            "that follow it."
+        )
+    return EarlierDays(folder, manifest.fingerprint)
+
+
 class CountByDay(beam.PTransform):
     """Writes a file of counts for each month; gives the reports."""
 
@@ -163,14 +214,13 @@ class CountByDay(beam.PTransform):
 
     def without_beam(self) -> Iterator[Report]:
         """Does what `expand` does, one block at a time."""
-        spilled = self._plan.folder / ".spilled"
-        blocks = Spill(spilled)
-        for element in self._plan.earlier_months():
-            blocks.append(element)
-        yield from route(call(_CountDays(), self._units()), blocks.append)
-        written = call(_WriteMonth(self._plan), blocks.take())
-        yield from route(written, lambda _: None)
-        spilled.rmdir()
+        with spill_folder(self._plan.folder) as spilled:
+            blocks = Spill(spilled / "months")
+            for element in self._plan.earlier_months():
+                blocks.append(element)
+            yield from route(call(_CountDays(), self._units()), blocks.append)
+            written = call(_WriteMonth(self._plan), blocks.take())
+            yield from route(written, lambda _: None)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Builds the pipeline described at the top of this file."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from beam_jobs.runtime.pipeline import call, route
 from beam_jobs.runtime.report import REPORTS, Report, counted
-from beam_jobs.runtime.spill import Spill
+from beam_jobs.runtime.spill import Spill, spill_folder
 from beam_jobs.runtime.sums import SumArrays
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, GraphFolder, shard_name
@@ -180,14 +180,14 @@ class BuildGraph(beam.PTransform):
         )
         yield _write_user_degrees(degrees, plan)
         item_degrees = _write_item_degrees(total, plan)
-        spilled = plan.folder.root / ".spilled"
-        pieces = Spill(spilled)
-        for element in self._every_range():
-            pieces.append(element)
-        yield from route(call(_WriteByUser(plan), shards, item_degrees), pieces.append)
-        written = call(_WriteByItem(plan), pieces.take())
-        yield from route(written, lambda _: None)
-        spilled.rmdir()
+        with spill_folder(plan.folder.root) as spilled:
+            pieces = Spill(spilled / "ranges")
+            for element in self._every_range():
+                pieces.append(element)
+            written = call(_WriteByUser(plan), shards, item_degrees)
+            yield from route(written, pieces.append)
+            written = call(_WriteByItem(plan), pieces.take())
+            yield from route(written, lambda _: None)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Builds the pipeline described at the top of this file."""

@@ -2,7 +2,7 @@
 
 units -> ReadUnits -> rows by shard -> GroupByKey -> JoinShards
       -> stages that change the rows of a shard by counts of all ids:
-         DropRare once, CoreRound some times, CutVocabularies
+         DropRare once, CoreRound some times, CutVocabularies, each where asked for
       -> vocabularies -> WriteShards, WriteFeatures
 
 Ranges of large files are counted before they are read (CountRows). A stage's side input
@@ -10,8 +10,8 @@ is the sum of the counts that the stage before gives.
 """
 
 import dataclasses
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apache_beam as beam
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from beam_jobs.runtime.pipeline import call, route
 from beam_jobs.runtime.report import REPORTS, Report
-from beam_jobs.runtime.spill import Spill
+from beam_jobs.runtime.spill import Spill, spill_folder
 from beam_jobs.sources.feature_file import FeatureFile
 from beam_jobs.sources.ranges import count_rows
 from beam_jobs.sources.units import InputFile, SourceUnit
@@ -42,11 +42,13 @@ from beam_jobs.transforms.ingest_stages import (
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.schema.manifest import file_checksum
+from tfcausal.schema.paths import as_path
 from tfcausal.stats import vocabulary, vocabulary_cut
 from tfcausal.stats.arrow_bytes import table_from_bytes, table_to_bytes
-from tfcausal.stats.cleaning import POSITION, CarriedColumn
+from tfcausal.stats.cleaning import CarriedColumn
 from tfcausal.stats.repeats import Repeats
 
+_FILES_AT_ONCE = 16
 _SIDE_COLUMNS = {USER_COUNTS: columns.USER_ID, ITEM_COUNTS: columns.ITEM_ID}
 
 
@@ -58,8 +60,7 @@ def clean_schema(
     fields = [(columns.USER_ID, text), (columns.ITEM_ID, text)]
     fields += [(columns.RATING, pa.float32())] if rating else []
     fields += [(columns.TIMESTAMP, pa.int64())] if timestamp else []
-    fields += [(column.name, column.type) for column in carried]
-    return pa.schema([*fields, (POSITION, pa.int64())])
+    return pa.schema([*fields, *((column.name, column.type) for column in carried)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,22 +109,38 @@ class IngestPlan:
         return [unit for unit in self.units if unit.end is not None]
 
     @property
+    def file_groups(self) -> list[tuple[InputFile, ...]]:
+        """The files, some together, whose checksums one worker finds."""
+        starts = range(0, len(self.files), _FILES_AT_ONCE)
+        return [self.files[start : start + _FILES_AT_ONCE] for start in starts]
+
+    @property
     def rounds(self) -> int:
         """How often the filters of the core are applied."""
         return self.core_rounds if self.min_core > 1 else 0
 
     @property
+    def filters(self) -> list[tuple[str, int, int]]:
+        """The filters that drop something: label, least count of items, of users."""
+        found = []
+        if self.min_item_count > 1 or self.min_user_count > 1:
+            found.append(("DropRare", self.min_item_count, self.min_user_count))
+        labels = map(_round_label, range(1, self.rounds + 1))
+        return [*found, *((label, self.min_core, self.min_core) for label in labels)]
+
+    @property
+    def join(self) -> JoinShards:
+        """What makes the rows of a shard."""
+        return JoinShards(self.repeats, count_users=not self.filters)
+
+    @property
     def stages(self) -> list[tuple[str, DropRare | CutVocabularies]]:
         """What is done to the rows of a shard by counts of all, and its label."""
-        first = DropRare(
-            self.min_item_count, self.min_user_count, count_users=not self.rounds
-        )
-        found: list[tuple[str, DropRare | CutVocabularies]] = [("DropRare", first)]
-        for number in range(1, self.rounds + 1):
-            again = DropRare(
-                self.min_core, self.min_core, count_users=number == self.rounds
-            )
-            found.append((_round_label(number), again))
+        filters = self.filters
+        found: list[tuple[str, DropRare | CutVocabularies]] = [
+            (label, DropRare(items, users, count_users=number == len(filters)))
+            for number, (label, items, users) in enumerate(filters, 1)
+        ]
         if self.max_users is not None or self.max_items is not None:
             cut = CutVocabularies(
                 self.max_users, self.max_items, self.hash_buckets, self.repeats
@@ -146,12 +163,16 @@ def _round_label(number: int) -> str:
     return f"CoreRound{number:03d}"
 
 
-def _checksum(file: InputFile) -> Report:
-    return Report(checksums={file.name: file_checksum(Path(file.path))})
+def _checksums(files: Sequence[InputFile]) -> Report:
+    paths = [as_path(file.path) for file in files]
+    with ThreadPoolExecutor() as threads:
+        found = threads.map(file_checksum, paths)
+        names = [file.name for file in files]
+        return Report(checksums=dict(zip(names, found, strict=True)))
 
 
 def _feature_checksum(source: FeatureFile) -> Report:
-    found = file_checksum(Path(source.file.path))
+    found = file_checksum(as_path(source.file.path))
     name = f"{source.features_of}_features/{source.file.name}"
     return Report(checksums={name: found})
 
@@ -195,17 +216,16 @@ class Ingest(beam.PTransform):
         plan = self._plan
         folder = DatasetFolder(plan.folder)
         read = self._read(pipeline)
+        join = plan.join
         joined = (
             (read.rows, self._every_shard(pipeline))
             | "WithEmptyShards" >> beam.Flatten()
             | "GroupByShard" >> beam.GroupByKey()
             | "JoinShards"
-            >> beam.ParDo(JoinShards(plan.repeats)).with_outputs(
-                ITEM_COUNTS, REPORTS, main="rows"
-            )
+            >> beam.ParDo(join).with_outputs(*join.counts, REPORTS, main="rows")
         )
         reports = [read[REPORTS], joined[REPORTS]]
-        rows, counts = joined.rows, self._sums(joined, "Join", (ITEM_COUNTS,))
+        rows, counts = joined.rows, self._sums(joined, "Join", join.counts)
         for label, stage in plan.stages:
             sides = (beam.pvalue.AsSingleton(counts[tag]) for tag in stage.sides)
             done = rows | label >> beam.ParDo(stage, *sides).with_outputs(
@@ -236,8 +256,8 @@ class Ingest(beam.PTransform):
         )
         checksums = (
             pipeline
-            | "Files" >> beam.Create(plan.files)
-            | "Checksums" >> beam.Map(_checksum)
+            | "Files" >> beam.Create(plan.file_groups)
+            | "Checksums" >> beam.Map(_checksums)
         )
         reports += [written[REPORTS], checksums]
         for source in plan.features:
@@ -317,9 +337,13 @@ def ingest_without_beam(plan: IngestPlan) -> Iterator[Report]:
     Yields:
         The reports.
     """
+    with spill_folder(plan.folder) as spilled:
+        yield from _ingest_spilling(plan, spilled)
+    yield from map(_checksums, plan.file_groups)
+
+
+def _ingest_spilling(plan: IngestPlan, spilled: Path) -> Iterator[Report]:
     folder = DatasetFolder(plan.folder)
-    spilled = plan.folder / ".spilled"
-    spilled.mkdir()
     read, rows, rejected = (
         Spill(spilled / name) for name in ("read", "joined", "rejected")
     )
@@ -331,11 +355,12 @@ def ingest_without_beam(plan: IngestPlan) -> Iterator[Report]:
         read.append,
         rejected=rejected.append,
     )
-    counts = {ITEM_COUNTS: _IdCounts()}
+    join = plan.join
+    counts = {tag: _IdCounts() for tag in join.counts}
     yield from route(
-        call(JoinShards(plan.repeats), read.take()),
+        call(join, read.take()),
         rows.append,
-        item_counts=counts[ITEM_COUNTS].add,
+        **{tag: found.add for tag, found in counts.items()},
     )
     first_round, last_round = _round_label(1), _round_label(plan.rounds)
     for label, stage in plan.stages:
@@ -365,5 +390,3 @@ def ingest_without_beam(plan: IngestPlan) -> Iterator[Report]:
         yield _feature_checksum(source)
     for _ in call(WriteRejected(folder.rejected), rejected.take()):
         pass
-    shutil.rmtree(spilled)
-    yield from map(_checksum, plan.files)

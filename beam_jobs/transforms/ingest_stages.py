@@ -1,6 +1,7 @@
 """The stages of ingest, each on one piece of the input or one shard of users."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from beam_jobs.runtime.ahead import ahead
 from beam_jobs.runtime.report import counted, failed
 from beam_jobs.sources.forms import read_unit
 from beam_jobs.sources.ranges import RangeRows, placed
@@ -16,6 +18,7 @@ from beam_jobs.sources.units import SourceUnit
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import shard_name
+from tfcausal.schema.interaction_files import write_rows
 from tfcausal.stats import vocabulary, vocabulary_cut
 from tfcausal.stats.arrow_bytes import table_from_bytes, table_to_bytes
 from tfcausal.stats.cleaning import REJECTED_SCHEMA, clean
@@ -27,6 +30,7 @@ from tfcausal.stats.shard_rows import (
     ids_of,
     index_rows,
     join_blocks,
+    with_place,
 )
 from tfcausal.stats.vocabulary_cut import cut_rows
 
@@ -59,7 +63,7 @@ class ReadUnits(beam.DoFn):
             yield failed(error)
 
     def _read(self, unit: SourceUnit) -> Iterator[Any]:
-        for block in read_unit(unit):
+        for block in ahead(read_unit(unit)):
             cleaned = clean(block.raw, unit.file.name)
             rejected = pa.concat_tables([block.rejected, cleaned.rejected])
             if len(rejected):
@@ -68,7 +72,8 @@ class ReadUnits(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(REJECTED, (shard, content))
             rows = at_least(cleaned.rows, self._min_rating)
             for shard, part in cut_by_user(rows, self._num_shards).items():
-                yield shard, table_to_bytes(part)
+                placed_part = with_place(part, int(block.raw.positions[0]))
+                yield shard, table_to_bytes(placed_part)
             reasons = rejected["reason"].value_counts().to_pylist()
             yield counted(
                 _NAMESPACE,
@@ -85,19 +90,18 @@ class ReadUnits(beam.DoFn):
 class JoinShards(beam.DoFn):
     """Joins the blocks of a shard and settles repeated interactions."""
 
-    def __init__(self, repeats: Repeats) -> None:
-        """Keeps which row of a (user, item) pair stays."""
+    def __init__(self, repeats: Repeats, *, count_users: bool = True) -> None:
+        """Keeps which row of a (user, item) pair stays, and what is counted."""
         self._repeats = repeats
+        self.counts = _counts_asked(count_users)
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
-        """Yields (shard, rows); counts of its items as tagged output."""
+        """Yields (shard, rows); counts of its ids as tagged output."""
         shard, blocks = element
         tables = [table_from_bytes(block) for block in blocks]
         rows = join_blocks(tables, self._repeats)
-        _, items = ids_of(rows)
         yield shard, table_to_bytes(rows)
-        counts = table_to_bytes(vocabulary.count_ids(items))
-        yield beam.pvalue.TaggedOutput(ITEM_COUNTS, counts)
+        yield from _id_counts(rows, self.counts)
         repeated = sum(map(len, tables)) - len(rows)
         yield counted(_NAMESPACE, {"rows_repeated": repeated})
 
@@ -113,7 +117,7 @@ class DropRare(beam.DoFn):
         """Keeps the options; users are counted where a later stage asks for them."""
         self._min_item_count = min_item_count
         self._min_user_count = min_user_count
-        self.counts = (USER_COUNTS, ITEM_COUNTS) if count_users else (ITEM_COUNTS,)
+        self.counts = _counts_asked(count_users)
 
     def process(self, element: ShardBytes, item_counts: bytes) -> Iterator[Any]:
         """Yields (shard, rows); counts of its users and items as tagged output."""
@@ -173,6 +177,11 @@ def _kept(counts: bytes, maximum: int | None) -> pa.Table | None:
     return vocabulary_cut.most_frequent(table_from_bytes(counts), maximum)
 
 
+def _counts_asked(count_users: bool) -> tuple[str, ...]:
+    # Users are counted where no later stage drops any.
+    return (USER_COUNTS, ITEM_COUNTS) if count_users else (ITEM_COUNTS,)
+
+
 def _id_counts(rows: pa.Table, tags: Sequence[str]) -> Iterator[Any]:
     ids = dict(zip((USER_COUNTS, ITEM_COUNTS), ids_of(rows), strict=True))
     for tag in tags:
@@ -216,6 +225,14 @@ class WriteShards(beam.DoFn):
         self._folder = folder
         self._row_group_size = row_group_size
 
+    def setup(self) -> None:
+        """Starts a thread, in which a shard is written while the next is indexed."""
+        self._thread = ThreadPoolExecutor(1)
+
+    def start_bundle(self) -> None:
+        """Begins with nothing to wait for."""
+        self._writing: Future[None] | None = None
+
     def process(self, element: ShardBytes, users: bytes, items: bytes) -> Iterator[Any]:
         """Yields reports."""
         shard, content = element
@@ -225,8 +242,20 @@ class WriteShards(beam.DoFn):
             table_from_bytes(items)[columns.ITEM_ID].combine_chunks(),
         )
         path = self._folder / shard_name(shard)
-        pq.write_table(rows, path, row_group_size=self._row_group_size)
+        self.finish_bundle()
+        self._writing = self._thread.submit(
+            write_rows, rows, path, self._row_group_size
+        )
         yield counted(_NAMESPACE, {"interactions": len(rows)})
+
+    def finish_bundle(self) -> None:
+        """Waits for what is being written, and raises what went wrong."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def teardown(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown()
 
 
 class WriteRejected(beam.DoFn):

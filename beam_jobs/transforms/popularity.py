@@ -301,10 +301,10 @@ class CountRows(beam.PTransform):
 
 
 def take(folder: Path, name: str) -> npt.NDArray[Any]:
-    """Returns what `CountRows` counted under a name, and removes it."""
+    """Returns what `CountRows` counted under a name."""
     path = folder / f".{name}.npy"
-    found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    path.unlink()
+    with path.open("rb") as stream:
+        found: npt.NDArray[Any] = np.load(stream, allow_pickle=False)
     return found
 
 
@@ -313,5 +313,6 @@ def _columns_of(counts: Sequence[Count]) -> list[str]:
 
 
 def _keep(found: npt.NDArray[Any], name: str, folder: Path) -> Report:
-    np.save(folder / f".{name}.npy", found, allow_pickle=False)
+    with (folder / f".{name}.npy").open("wb") as stream:
+        np.save(stream, found, allow_pickle=False)
     return Report()

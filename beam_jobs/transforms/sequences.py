@@ -56,7 +56,7 @@ class CutShard(beam.DoFn):
         target = plan.folder / epoch_name(epoch) / shard_name(shard, "arrow")
         schema = columns.sequences_schema(plan.rule.max_length)
         # Not compressed, so that a reader maps the file into memory and copies nothing.
-        with pa.ipc.new_file(target, schema) as writer:
+        with target.open("wb") as stream, pa.ipc.new_file(stream, schema) as writer:
             for begin in range(0, len(ends), plan.block_rows):
                 chosen = slice(begin, begin + plan.block_rows)
                 block = cutter.cut(firsts[chosen], ends[chosen])

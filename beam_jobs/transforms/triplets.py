@@ -12,9 +12,18 @@ import pyarrow.parquet as pq
 from beam_jobs.runtime.report import Report, counted_report
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, epoch_name, shard_name
+from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats import mixing, negatives, order
 from tfcausal.stats.crc32c import crc32c
 from tfcausal.stats.examples import encode_examples, frame_rows
+from tfcausal.stats.hard_negatives import HardPools, mine_pools
+from tfcausal.stats.negative_laws import (
+    AnySampling,
+    HardDraw,
+    NegativeDraw,
+    law_of,
+    log_q,
+)
 from tfcausal.stats.sorting import stable_order
 from tfcausal.stats.triplet_blocks import TripletBlock, tfrecord_frame
 
@@ -22,6 +31,21 @@ _NAMESPACE = "triplets"
 BLOCKS = "blocks"
 EXAMPLES = "examples"
 _ROWS_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True)
+class HardPlan:
+    """Where hard negatives come from.
+
+    Attributes:
+        vectors: Folder of the vectors of a finished run.
+        pool_size: Hard negatives that a user has to draw from.
+        share: Probability that a negative is hard.
+    """
+
+    vectors: Path
+    pool_size: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -37,6 +61,8 @@ class TripletPlan:
         sampling: Who is a negative.
         record_format: BLOCKS or EXAMPLES.
         block_rows: Rows in a record of BLOCKS.
+        hard: Where hard negatives come from; None for no such negatives.
+        log_q: Whether to write the log-probability of each draw.
     """
 
     dataset: DatasetFolder
@@ -44,9 +70,21 @@ class TripletPlan:
     popularity: Path
     folder: Path
     seed: int
-    sampling: negatives.NegativeSampling
+    sampling: AnySampling
     record_format: str
     block_rows: int
+    hard: HardPlan | None = None
+    log_q: bool = False
+
+    def units(self, epochs: int, num_shards: int) -> list[tuple[range, int]]:
+        """Returns pieces of work: epochs and the shard whose triplets they draw."""
+        # Hard negatives are found once for all epochs.
+        together = 1 if self.hard is None else epochs
+        return [
+            (range(first, first + together), shard)
+            for first in range(0, epochs, together)
+            for shard in range(num_shards)
+        ]
 
 
 @dataclass(frozen=True)
@@ -57,62 +95,84 @@ class _Rows:
 
 
 class DrawShard(beam.DoFn):
-    """From (epoch, shard) to a TFRecord file of that shard's triplets."""
+    """From (epochs, shard) to a TFRecord file of the shard's triplets in each epoch."""
 
     def __init__(self, plan: TripletPlan) -> None:
         """Keeps the plan."""
         self._plan = plan
 
     def setup(self) -> None:
-        """Reads item popularity, once on a worker."""
+        """Reads item popularity, once on a worker, and opens vectors."""
         table = pq.read_table(self._plan.popularity, columns=[columns.POPULARITY])
         popularity = table[columns.POPULARITY].to_numpy()
         self._catalogue = negatives.Catalogue.from_popularity(popularity)
+        if self._plan.hard is not None:
+            self._vectors = CausalVectors.load(self._plan.hard.vectors)
 
-    def process(self, unit: tuple[int, int]) -> Iterator[Report]:
+    def process(self, unit: tuple[range, int]) -> Iterator[Report]:
         """Draws, writes and reports."""
         plan = self._plan
-        epoch, shard = unit
+        epochs, shard = unit
         rows = _read_rows(plan, shard)
-        path = plan.folder / epoch_name(epoch) / shard_name(shard, "tfrecord")
-        num_rows, without = 0, 0
-        with path.open("wb") as stream:
-            for block in self._blocks(rows, epoch):
-                stream.write(_framed(block, plan.record_format))
-                num_rows += len(block.users)
-                without += int((block.support == 0).any(axis=1).sum())
-        yield counted_report(
-            _NAMESPACE, {"rows": num_rows, "rows_short_of_negatives": without}
+        # A user lies in one shard whole, so the shard knows all that its users met.
+        positives = negatives.Positives.from_rows(
+            rows.users, rows.items, self._catalogue
+        )
+        hard = self._hard_pools(rows)
+        for epoch in epochs:
+            law = self._law(positives, hard, epoch)
+            path = plan.folder / epoch_name(epoch) / shard_name(shard, "tfrecord")
+            num_rows, without = 0, 0
+            with path.open("wb") as stream:
+                for block in self._blocks(rows, law, epoch):
+                    stream.write(_framed(block, plan.record_format))
+                    num_rows += len(block.users)
+                    without += int((block.support == 0).any(axis=1).sum())
+            yield counted_report(
+                _NAMESPACE, {"rows": num_rows, "rows_short_of_negatives": without}
+            )
+
+    def _hard_pools(self, rows: _Rows) -> HardPools | None:
+        if self._plan.hard is None:
+            return None
+        return mine_pools(
+            self._vectors.queries,
+            self._vectors.candidates,
+            rows.users,
+            rows.items,
+            self._plan.hard.pool_size,
         )
 
-    def _blocks(self, rows: _Rows, epoch: int) -> Iterator[TripletBlock]:
-        plan, catalogue = self._plan, self._catalogue
-        pools = plan.sampling.pools(catalogue.popularity, epoch)
-        # A user lies in one shard whole, so the shard knows all that its users met.
-        positives = negatives.Positives.from_rows(rows.users, rows.items, catalogue)
+    def _law(
+        self, positives: negatives.Positives, hard: HardPools | None, epoch: int
+    ) -> NegativeDraw:
+        plan = self._plan
+        base = law_of(plan.sampling, self._catalogue, positives, epoch)
+        if plan.hard is None or hard is None:
+            return base
+        return HardDraw(base, hard, plan.hard.share, self._catalogue)
+
+    def _blocks(
+        self, rows: _Rows, law: NegativeDraw, epoch: int
+    ) -> Iterator[TripletBlock]:
+        plan = self._plan
         start = mixing.stream(plan.seed, negatives.PURPOSE, epoch)
         # A draw does not depend on its place. By user, where one search lies near the
         # last, drawing takes a fraction of the time it takes in the order of training.
         by_user = stable_order(rows.users)
-        parts = []
+        parts, likely = [], []
         for begin in range(0, len(by_user), _ROWS_AT_ONCE):
             chosen = by_user[begin : begin + _ROWS_AT_ONCE]
             users, items = rows.users[chosen], rows.items[chosen]
             met = None if rows.occurrences is None else rows.occurrences[chosen]
-            parts.append(
-                negatives.draw_negatives(
-                    pools,
-                    catalogue,
-                    positives,
-                    users,
-                    items,
-                    mixing.keys(start, users, items, met),
-                    plan.sampling.num_negatives,
-                )
-            )
+            part = law.draw(users, items, mixing.keys(start, users, items, met))
+            parts.append(part)
+            if plan.log_q:
+                likely.append(log_q(law, users, items, part))
         if not parts:
             return
         drawn = negatives.Negatives.join(parts)
+        all_log_q = np.concatenate(likely) if plan.log_q else None
         place = np.empty(len(by_user), np.int64)
         place[by_user] = np.arange(len(by_user))
         visited = order.shard_order(
@@ -121,7 +181,10 @@ class DrawShard(beam.DoFn):
         for begin in range(0, len(visited), plan.block_rows):
             chosen = visited[begin : begin + plan.block_rows]
             yield TripletBlock.from_draw(
-                rows.users[chosen], rows.items[chosen], drawn.at(place[chosen])
+                rows.users[chosen],
+                rows.items[chosen],
+                drawn.at(place[chosen]),
+                None if all_log_q is None else all_log_q[place[chosen]],
             )
 
 

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,32 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import drift, graph, ingest, popularity, sequences, split, triplets
+from beam_jobs import (
+    drift,
+    graph,
+    ingest,
+    item_concepts,
+    popularity,
+    sequences,
+    split,
+    triplets,
+)
 from beam_jobs.runtime.command import Job
 from tests.beam_jobs.raw import raw_rows, write_csv
 from tfcausal.schema.manifest import Manifest
 
 JOBS = [
     module.JOB
-    for module in (ingest, split, popularity, triplets, sequences, graph, drift)
+    for module in (
+        ingest,
+        split,
+        popularity,
+        item_concepts,
+        triplets,
+        sequences,
+        graph,
+        drift,
+    )
 ]
 
 
@@ -77,7 +97,7 @@ def test_help_explains_every_flag(job: Job, capsys: pytest.CaptureFixture[str]) 
             "argument --direct_num_workers: invalid int value: 'many'",
         ),
         (["--dataset=nowhere", "--rule=random"], "must hold a finished dataset"),
-        (["--dataset=gs://b/d", "--rule=random"], "local or mounted file system"),
+        (["--dataset=ftp://b/d", "--rule=random"], "local path or begin with"),
         (["--dataset=d", "--rule=random", "--fractions=1,2,3"], "3 shares that sum"),
     ],
 )
@@ -145,6 +165,23 @@ def test_an_unknown_runner_is_a_users_error(
     assert ingest.JOB.main([*flags, f"--runner={runner}"]) == 2
     assert "`--runner` must be one of Beam's runners" in capsys.readouterr().err
     assert not (tmp_path / "dataset").exists()
+
+
+def test_progress_on_a_terminal(tmp_path: Path) -> None:
+    raw = write_csv(tmp_path / "raw.csv", raw_rows())
+    flags = [f"--input={raw}", "--format=csv", f"--output={tmp_path / 'dataset'}"]
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "beam_jobs.ingest", *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert done.returncode == 0, shown
+    assert re.search(r"ingest, pieces \d+, rows_read 2,000", shown)
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -123,9 +123,9 @@ def test_wrong_places_and_options(tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
     refused(ingest(tmp_path / "none.csv", dataset), "found none at")
     refused(ingest(tmp_path / "*.tsv", dataset), "found none at")
-    refused(ingest("gs://bucket/raw.csv", dataset), "local or mounted")
-    with pytest.raises(InputError, match="local or mounted"):
-        run(ingest(raw, Path("gs://bucket/dataset")))
+    refused(ingest("ftp://host/raw.csv", dataset), "local path or begin")
+    with pytest.raises(InputError, match="local path or begin"):
+        run(ingest(raw, Path("ftp://host/dataset")))
     refused(ingest(raw, dataset, rating_column="stars"), "one column `stars`")
     refused(ingest(raw, dataset, min_rating=6.0), "all 2,000 were dropped")
     refused(ingest(raw, dataset, min_item_count=10_000), "must pass the filters")

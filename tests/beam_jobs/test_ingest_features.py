@@ -142,6 +142,6 @@ def test_wrong_options_and_types(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`--item_features` must name a file"):
         ingest(tmp_path, "a", item_features=str(tmp_path / "none.csv"))
     with pytest.raises(InputError, match="local or mounted"):
-        ingest(tmp_path, "a", item_features="gs://bucket/items.csv")
+        ingest(tmp_path, "a", item_features="ftp://host/items.csv")
     with pytest.raises(InputError, match="`list_separator` must be"):
         ingest(tmp_path, "a", list_separator="")

@@ -42,7 +42,7 @@ TRIPLETS = triplets.TripletPlan(
     [
         ingest.ReadUnits(4, 3.0),
         ingest.MergeIdCounts(),
-        ingest.JoinShards("keep"),
+        ingest.JoinShards("keep", count_users=False),
         ingest.DropRare(2, 3, count_users=False),
         ingest.CutVocabularies(1, None, 4, "latest"),
         ingest.WriteFeatures(Path("f"), 8),

@@ -25,22 +25,22 @@ def read(
 ) -> tuple[list[tuple[Any, ...]], Bad]:
     """Returns good rows in the order of positions, and (file, row, reason) of others.
 
-    A good row is (user, item, everything else but the position).
+    A good row is (user, item, everything else).
     """
     found, bad = [], []
+    places: list[int] = []
     for unit in open_input(str(path), form, asked or AskedColumns()).units:
         for block in read_unit(unit):
             cleaned = clean(block.raw, unit.file.name)
-            names = [n for n in cleaned.rows.column_names if n != "position"]
-            values = zip(*cleaned.rows.select(names).to_pydict().values(), strict=True)
-            found += zip(cleaned.rows["position"].to_pylist(), values, strict=True)
+            places += block.raw.positions.tolist()
+            found += zip(*cleaned.rows.to_pydict().values(), strict=True)
             for rejected in (block.rejected, cleaned.rejected):
                 bad += [
                     (row["source"], row["row"], row["reason"])
                     for row in rejected.to_pylist()
                 ]
-    assert len({place for place, _ in found}) == len(found)
-    return [row for _, row in sorted(found)], sorted(bad)
+    assert places == sorted(set(places))
+    return found, sorted(bad)
 
 
 def test_movielens_with_half_stars(tmp_path: Path) -> None:

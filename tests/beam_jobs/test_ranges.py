@@ -68,22 +68,21 @@ def read(path: Path, form: str) -> tuple[int, list[Row], list[Row]]:
     """Returns the number of pieces, good rows and rejected ones, in order."""
     units = open_input(str(path), form, AskedColumns()).units
     found = [count_rows(unit) for unit in units if unit.end is not None]
-    good: list[tuple[int, Row]] = []
+    good: list[Row] = []
     bad: list[Row] = []
+    places: list[int] = []
     for unit in units:
         here = placed(unit, found)
         for block in [] if here is None else read_unit(here):
             cleaned = clean(block.raw, unit.file.name)
-            table = cleaned.rows.drop_columns(["position"]).to_pydict()
-            rows = zip(block.raw.rows.tolist(), *table.values(), strict=False)
+            table = cleaned.rows.to_pydict()
+            places += block.raw.positions.tolist()
             if len(cleaned.rejected) == 0:
-                places = cleaned.rows["position"].to_pylist()
-                good += zip(places, rows, strict=True)
+                good += zip(block.raw.rows.tolist(), *table.values(), strict=True)
             for rejected in (block.rejected, cleaned.rejected):
                 bad += [(row["row"], row["text"]) for row in rejected.to_pylist()]
-    places = [place for place, _ in good]
     assert places == sorted(set(places))
-    return len(units), [row for _, row in good], sorted(bad)
+    return len(units), good, sorted(bad)
 
 
 @pytest.mark.parametrize(("name", "form", "content"), FORMS)

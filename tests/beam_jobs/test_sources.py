@@ -15,15 +15,15 @@ from tfcausal.stats.cleaning import clean
 
 def rows_of(path: Path, form: str, **asked: str) -> list[tuple[object, ...]]:
     """Returns (user, item, rating, timestamp) in the order of positions."""
-    found = []
+    found: list[tuple[object, ...]] = []
+    places: list[int] = []
     for unit in open_input(str(path), form, AskedColumns(**asked)).units:
         for block in read_unit(unit):
+            places += block.raw.positions.tolist()
             table = clean(block.raw, unit.file.name).rows
-            position = table.column_names.index("position")
-            found += list(zip(*table.to_pydict().values(), strict=True))
-    assert len({row[position] for row in found}) == len(found)
-    found.sort(key=lambda row: row[position])
-    return [(*row[:position], *row[position + 1 :]) for row in found]
+            found += zip(*table.to_pydict().values(), strict=True)
+    assert places == sorted(set(places))
+    return found
 
 
 RATED = [("196", "242", 3.0, 881250949), ("186", "302", 4.5, 891717742)]

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import fs
 
 from tests.runs import random_vectors
 from tfcausal.errors import InputError
+from tfcausal.schema import paths
 from tfcausal.schema.vectors import CausalVectors
 
 
@@ -123,3 +125,16 @@ def test_spoilt_files_are_refused(tmp_path: Path, harm: str) -> None:
 def test_needs_no_tensorflow() -> None:
     code = "import sys, tfcausal.schema.vectors; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_vectors_of_a_store_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random_vectors(4, 6).save(tmp_path / "bucket" / "vectors")
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(paths, "_store", lambda path: (store, str(path)[5:]))
+    loaded = CausalVectors.load(paths.as_path("gs://bucket/vectors"))
+    expected = CausalVectors.load(tmp_path / "bucket" / "vectors")
+    assert np.array_equal(loaded.queries, expected.queries)
+    assert np.array_equal(loaded.candidates, expected.candidates)
+    assert loaded.causes == expected.causes

@@ -41,7 +41,7 @@ def reasons(block: CleanBlock) -> list[str]:
     return found
 
 
-def test_good_rows_keep_their_values_and_positions() -> None:
+def test_good_rows_keep_their_values() -> None:
     block = cleaned(
         [b"u1", b"", b"u2"], [b"i", b"i", b"\xc3\xa9"], [b"4", b"1", b"2.5"]
     )
@@ -49,7 +49,6 @@ def test_good_rows_keep_their_values_and_positions() -> None:
         "user_id": ["u1", "u2"],
         "item_id": ["i", "é"],
         "rating": [4.0, 2.5],
-        "position": [100, 102],
     }
     assert block.rejected.to_pylist() == [
         {"source": "file.csv", "row": 3, "reason": "empty_user", "text": ",i,1"}

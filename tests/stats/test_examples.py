@@ -10,7 +10,7 @@ from tfcausal.stats.examples import encode_examples, frame_rows
 from tfcausal.stats.triplet_blocks import TripletBlock
 
 
-def block(width: int) -> TripletBlock:
+def block(width: int, *, log_q: bool = False) -> TripletBlock:
     generator = np.random.default_rng(width)
     shape = (50, width)
     return TripletBlock(
@@ -19,6 +19,7 @@ def block(width: int) -> TripletBlock:
         negatives=generator.integers(0, 2**31, shape).astype(np.int32),
         case=generator.integers(0, 3, shape).astype(np.int8),
         support=generator.integers(0, 70_000, shape).astype(np.int32),
+        log_q=-generator.exponential(8, shape).astype(np.float32) if log_q else None,
     )
 
 
@@ -42,3 +43,15 @@ def test_tensorflow_reads_every_field(tmp_path: Path, width: int) -> None:
             "case": triplets.case[row].tolist(),
             "support": triplets.support[row].tolist(),
         }
+
+
+@pytest.mark.parametrize("width", [1, 4, 40])
+def test_log_q_is_a_list_of_floats(width: int) -> None:
+    triplets = block(width, log_q=True)
+    assert triplets.log_q is not None
+    for row, record in enumerate(encode_examples(triplets)):
+        feature = tf.train.Example.FromString(record.tobytes()).features.feature
+        assert list(feature["log_q"].float_list.value) == triplets.log_q[row].tolist()
+        found = list(feature["negative"].int64_list.value)
+        assert found == triplets.negatives[row].tolist()
+        assert len(feature) == 6

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfcausal.stats.cleaning import POSITION
 from tfcausal.stats.hashing import hash_strings, shards_of
 from tfcausal.stats.repeats import Repeats
 from tfcausal.stats.shard_rows import ids_of, join_blocks
@@ -30,7 +29,6 @@ def rows(seed: int, repeats: Repeats) -> pa.Table:
             "item_id": pa.array(items).dictionary_encode(),
             "timestamp": pa.array(generator.integers(0, 9, 200)),
             "like": pa.array(generator.random(200), pa.float32()),
-            POSITION: pa.array(np.arange(200)),
         }
     )
     return join_blocks([table], repeats)

@@ -33,10 +33,12 @@ class TrainingRows(Protocol):
     Attributes:
         num_rows: Rows of an epoch.
         draws_negatives: Whether its rows come with their negatives.
+        has_log_q: Whether these come with their log-probability.
     """
 
     num_rows: int
     draws_negatives: bool
+    has_log_q: bool
 
     def blocks(self, epoch: int) -> Iterator[Columns]:
         """Yields an epoch's blocks, columns of equal length, in their order."""
@@ -46,6 +48,7 @@ class PositivesInMemory:
     """Positives in memory; columns `users`, `positives` int32, `row_keys` uint64."""
 
     draws_negatives = False
+    has_log_q = False
 
     def __init__(self, rows: Interactions, *, seed: int) -> None:
         """Keeps the rows.
@@ -84,7 +87,11 @@ class PositivesInMemory:
 
 
 class TripletShards:
-    """Triplets that Beam drew; columns as the fields of TripletBlock."""
+    """Triplets that Beam drew; columns as the fields of TripletBlock.
+
+    Attributes:
+        has_log_q: Whether there is the column `log_q`.
+    """
 
     draws_negatives = True
 
@@ -108,6 +115,7 @@ class TripletShards:
                 f"epochs={found}."
             )
         self.num_rows = int(self.manifest.counts["rows_per_epoch"])
+        self.has_log_q = bool(self.manifest.options.get("log_q"))
 
     def blocks(self, epoch: int) -> Iterator[Columns]:
         """Yields an epoch's blocks in their order."""
@@ -122,13 +130,16 @@ class TripletShards:
                     shards.remove(shard)
                     continue
                 block = TripletBlock.from_bytes(record)
-                yield {
+                rows: Columns = {
                     "users": block.users,
                     "positives": block.positives,
                     "negatives": block.negatives,
                     "case": block.case,
                     "support": block.support,
                 }
+                if block.log_q is not None:
+                    rows["log_q"] = block.log_q
+                yield rows
 
     def _paths(self, epoch: int) -> list[Path]:
         return sorted((self._folder / epoch_name(epoch)).glob("part-*.tfrecord"))

@@ -13,6 +13,7 @@ from tfcausal.errors import InputError
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors, Float32s
 from tfcausal.stats.negatives import Int32s, Int64s
+from tfcausal.stats.sorting import distinct
 
 BLOCK_SCORES = 40_000_000
 """Scores of a block, about: 160 MB."""
@@ -37,7 +38,7 @@ class ItemLists:
     @classmethod
     def from_interactions(cls, rows: Interactions, num_users: int) -> "ItemLists":
         """Groups interactions by user; repeats count once."""
-        pairs = np.unique((rows.users.astype(np.int64) << 32) | rows.items)
+        pairs = distinct((rows.users.astype(np.int64) << 32) | rows.items)
         bounds = np.arange(num_users + 1, dtype=np.int64) << 32
         return cls(
             np.searchsorted(pairs, bounds), (pairs & 0xFFFFFFFF).astype(np.int32)

@@ -40,8 +40,10 @@ class TripletBatch:
         positives: [batch] int32 items.
         negatives: [batch, num_negatives] int32 items.
         case: [batch, num_negatives] int8, CASE_ constants of stats.negatives.
-        support: [batch, num_negatives] int32; the probability of the draw was
-            1 / support, and 0 marks a negative that does not exist.
+        support: [batch, num_negatives] int32; see `stats.negatives.Negatives`. 0 marks
+            a negative that does not exist.
+        log_q: [batch, num_negatives] float32 <= 0: log-probability of each draw. None
+            is -log(support), which holds for the laws that training draws by itself.
     """
 
     users: tf.Tensor
@@ -49,6 +51,12 @@ class TripletBatch:
     negatives: tf.Tensor
     case: tf.Tensor
     support: tf.Tensor
+    log_q: tf.Tensor = None
+
+    def __post_init__(self) -> None:
+        if self.log_q is None:
+            support = tf.cast(tf.maximum(self.support, 1), tf.float32)
+            object.__setattr__(self, "log_q", -tf.math.log(support))
 
     @property
     def items(self) -> tf.Tensor:
@@ -59,11 +67,6 @@ class TripletBatch:
     def exists(self) -> tf.Tensor:
         """[batch, num_negatives] bool: negatives that exist."""
         return self.support > 0
-
-    @property
-    def log_q(self) -> tf.Tensor:
-        """[batch, num_negatives] float32 <= 0: log-probability of each draw."""
-        return -tf.math.log(tf.cast(tf.maximum(self.support, 1), tf.float32))
 
 
 class Method(tfrs.Model):  # type: ignore[misc]

@@ -125,10 +125,13 @@ class TripletBatches:
             return {"users": row, "positives": row, "row_keys": keys}
         width = self._sampling.num_negatives
         wide = tf.TensorSpec([None, width], tf.int32)
-        return {
+        signature = {
             "users": row,
             "positives": row,
             "negatives": wide,
             "case": tf.TensorSpec([None, width], tf.int8),
             "support": wide,
         }
+        if self._rows.has_log_q:
+            signature["log_q"] = tf.TensorSpec([None, width], tf.float32)
+        return signature

@@ -22,6 +22,13 @@
 | neighbours  | int32[] | rows of the other vocabulary, ascending                     |
 | values      | float[] | entries of a normalised adjacency, one for each neighbour   |
 | degree      | int32   | number of neighbours                                        |
+| value       | string  | a value of a concept, such as the name of a director; of a  |
+|             |         | confounder a float64                                        |
+| values      | int32[] | of concepts: rows of a concept's values, ascending          |
+| counts      | int32[] | items of a user that have each of those                     |
+| shares      | float[] | the same in normalised form                                 |
+| described_  | int32   | items of a user that have a value of a concept              |
+| items       |         |                                                             |
 | day         | date32  | a day of UTC                                                |
 | bin         | int32   | bin of a confounding feature; -1 where there is no value    |
 """
@@ -70,6 +77,9 @@ NODE = "node"
 NEIGHBOURS = "neighbours"
 VALUES = "values"
 DEGREE = "degree"
+COUNTS = "counts"
+SHARES = "shares"
+DESCRIBED_ITEMS = "described_items"
 
 UNKNOWN_INDEX = 0
 """Row 0 of every vocabulary: ids that the data set never saw."""
@@ -250,5 +260,44 @@ def adjacency_schema() -> pa.Schema:
             pa.field(NODE, pa.int32(), nullable=False),
             pa.field(NEIGHBOURS, pa.list_(pa.int32()), nullable=False),
             pa.field(VALUES, pa.list_(pa.float32()), nullable=False),
+        ]
+    )
+
+
+def concept_values_schema(*, binned: bool) -> pa.Schema:
+    """Returns the Arrow schema of the values of a concept: row order is the index.
+
+    `count` is the number of items that have the value; row 0 stands for all values too
+    rare to have a row.
+
+    Args:
+        binned: Whether values are bins, from `lower` to before `upper` (the last one's
+            `upper` too); NaN in row 0.
+    """
+    bounds = [(name, pa.float64()) for name in (LOWER, UPPER) if binned]
+    return _filled([(VALUE, pa.string()), (COUNT, pa.int64()), *bounds])
+
+
+def item_values_schema() -> pa.Schema:
+    """Returns the Arrow schema of the values that each item has, by item index.
+
+    The offsets and the elements of `values` are a CSR matrix of ones.
+    """
+    return _filled([(VALUES, pa.list_(pa.int32()))])
+
+
+def user_shares_schema() -> pa.Schema:
+    """Returns the Arrow schema of the values that the items of a user have.
+
+    A row for each user. `values` ascend; `counts` has the user's items that have each,
+    `shares` the same in normalised form.
+    """
+    return _filled(
+        [
+            (USER, pa.int32()),
+            (DESCRIBED_ITEMS, pa.int32()),
+            (VALUES, pa.list_(pa.int32())),
+            (COUNTS, pa.list_(pa.int32())),
+            (SHARES, pa.list_(pa.float32())),
         ]
     )

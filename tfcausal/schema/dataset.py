@@ -8,6 +8,7 @@ DATASET/rejected/part-00000.parquet       rows that could not be read, and why
 DATASET/splits/manifest.json              kind "splits"
 DATASET/splits/PART/part-00000.parquet    same shards, same users in each
 DATASET/features/popularity/              kind "popularity": popularity.parquet, ...
+DATASET/features/item_concepts/CONCEPT/   kind "item_concepts": see ConceptFolder
 DATASET/triplets/epoch-0000/              kind "triplets": part-00000.tfrecord
 DATASET/sequences/PART/                   kind "sequences": epoch-0000/part-00000.arrow
 DATASET/graph/PART+PART/                  kind "graph": see GraphFolder
@@ -101,6 +102,11 @@ class DatasetFolder:
         return self.root / "features" / "popularity"
 
     @property
+    def item_concepts(self) -> Path:
+        """Concepts of items and the users' shares in their values."""
+        return self.root / "features" / "item_concepts"
+
+    @property
     def triplets(self) -> Path:
         """Training triplets drawn ahead, an epoch a folder."""
         return self.root / "triplets"
@@ -139,3 +145,24 @@ class GraphFolder:
     def item_degrees(self) -> Path:
         """Number of neighbours of each item; row order is the index."""
         return self.root / "item_degrees.parquet"
+
+
+@dataclass(frozen=True)
+class ConceptFolder:
+    """The paths below one concept's folder; touches no file."""
+
+    root: Path
+
+    @property
+    def values(self) -> Path:
+        """The values; row order is the index, row 0 the unknown one."""
+        return self.root / "values.parquet"
+
+    @property
+    def items(self) -> Path:
+        """The values of each item, a row for each row of the vocabulary."""
+        return self.root / "items.parquet"
+
+    def users(self, part: str) -> Path:
+        """The shares of the users of a part, in the same shards as the data set."""
+        return self.root / "users" / part

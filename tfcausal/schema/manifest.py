@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ _WRITERS = {
     "dataset": "python -m beam_jobs.ingest",
     "splits": "python -m beam_jobs.split",
     "popularity": "python -m beam_jobs.popularity",
+    "item_concepts": "python -m beam_jobs.item_concepts",
     "triplets": "python -m beam_jobs.triplets",
     "sequences": "python -m beam_jobs.sequences",
     "drift": "python -m beam_jobs.drift",
@@ -48,8 +50,9 @@ class Manifest:
     """The promises of one folder.
 
     Attributes:
-        kind: What the folder holds: "dataset", "splits", "popularity", "triplets",
-            "sequences", "graph", "world", "run", "export", "index".
+        kind: What the folder holds: "dataset", "splits", "popularity",
+            "item_concepts", "triplets", "sequences", "graph", "world", "run", "export",
+            "index".
         options: The options that made it, by name.
         counts: Rows, users, items, rejected rows and the like.
         inputs: Fingerprint of each folder or input it was computed from, by name.
@@ -85,12 +88,21 @@ def file_checksum(path: Path) -> str:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file below `folder` but its manifest."""
-    return {
-        path.relative_to(folder).as_posix(): file_checksum(path)
+    """Returns the SHA-256 of every file below `folder`.
+
+    Its manifest is left out, and what begins with a dot, which is the writer's own.
+    """
+    paths = [
+        path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / FILE_NAME
-    }
+        if path != folder / FILE_NAME
+        and not path.name.startswith(".")
+        and path.is_file()
+    ]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    # Hashing and waiting for a store both leave the interpreter free.
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(names, threads.map(file_checksum, paths), strict=True))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcausal.errors import InputError
+from tfcausal.schema.paths import as_path
 
 
 def field_types(cls: type[Any]) -> dict[str, Any]:
@@ -58,8 +59,9 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise InputError(f"`{name}` must be true or false; got {text}.")
         return text.lower() == "true"
-    if kind in (str, Path):
-        return kind(text)
+    if kind is Path:
+        # Only a path with a scheme must not become a pathlib.Path, which joins slashes.
+        return as_path(text) if "://" in text else Path(text)
     try:
         return kind(text)
     except ValueError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfcausal.errors import InputError, unknown_name
+from tfcausal.schema.paths import is_store
 
 Float32s = npt.NDArray[np.float32]
 
@@ -123,14 +124,18 @@ class CausalVectors:
 
     @classmethod
     def load(cls, folder: Path) -> "CausalVectors":
-        """Maps saved vectors into memory.
+        """Maps saved vectors into memory; those of an object store it reads.
 
         Raises:
             InputError: If a file is missing or is not what `save` writes.
         """
 
         def array(name: str) -> Any:
-            return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+            path = folder / name
+            if is_store(path):
+                with path.open("rb") as stream:
+                    return np.load(stream, allow_pickle=False)
+            return np.load(path, mmap_mode="r", allow_pickle=False)
 
         try:
             causes = json.loads((folder / _CAUSES).read_text(encoding="utf-8"))

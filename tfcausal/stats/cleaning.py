@@ -42,9 +42,6 @@ BAD_EXTRA = "bad_extra"
 MAX_TEXT = 200
 """Characters that a rejected row keeps of its text."""
 
-POSITION = "position"
-"""Column of clean rows: where the row stood in the input, unique and ascending."""
-
 REJECTED_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
@@ -55,7 +52,6 @@ REJECTED_SCHEMA = pa.schema(
 )
 """Dead letters: `row` counts from 1, a header included, blank lines left out."""
 
-_CONTROL = r"\p{Cc}"
 _TAKEN = {
     columns.USER,
     columns.ITEM,
@@ -64,7 +60,6 @@ _TAKEN = {
     columns.OCCURRENCE,
     columns.USER_ID,
     columns.ITEM_ID,
-    POSITION,
 }
 
 
@@ -182,9 +177,9 @@ class CleanBlock:
     """What became of a RawBlock.
 
     Attributes:
-        rows: Clean rows: user_id and item_id as dictionaries of strings, rating
-            float32 and timestamp int64 where given, the carried columns, position
-            int64.
+        rows: Clean rows in the order of the block: user_id and item_id as dictionaries
+            of strings, rating float32 and timestamp int64 where given, the carried
+            columns.
         rejected: The other rows, of REJECTED_SCHEMA.
     """
 
@@ -219,29 +214,28 @@ def clean(block: RawBlock, source: str) -> CleanBlock:
         numbers[name] = found
         by_reason[reason] = by_reason.get(reason, False) | nulls(found)
     not_utf8 = [text.not_utf8 for text in texts if text is not None]
-    faults = [
-        (NOT_UTF8, np.logical_or.reduce(not_utf8)),
-        (EMPTY_USER, users.empty),
-        (EMPTY_ITEM, items.empty),
-        (CONTROL_CHARACTER, users.matches(_CONTROL) | items.matches(_CONTROL)),
-        *by_reason.items(),
-    ]
-    reasons = np.select([bad for _, bad in faults], list(range(1, len(faults) + 1)), 0)
-    good, bad = np.flatnonzero(reasons == 0), np.flatnonzero(reasons)
+    faults = {
+        NOT_UTF8: np.logical_or.reduce(not_utf8),
+        EMPTY_USER: users.empty,
+        EMPTY_ITEM: items.empty,
+        CONTROL_CHARACTER: users.with_control | items.with_control,
+        **by_reason,
+    }
+    found = [reason for reason, bad in faults.items() if bad.any()]
     rows = pa.table(
-        {
-            columns.USER_ID: users.strings,
-            columns.ITEM_ID: items.strings,
-            **numbers,
-            POSITION: block.positions,
-        }
+        {columns.USER_ID: users.strings, columns.ITEM_ID: items.strings, **numbers}
     )
+    if not found:
+        return CleanBlock(rows, REJECTED_SCHEMA.empty_table())
+    # Of several faults, the first is named.
+    first = np.select([faults[reason] for reason in found], range(len(found)), -1)
+    bad = np.flatnonzero(first >= 0)
     return CleanBlock(
-        rows if len(good) == len(rows) else rows.take(good),
+        rows.filter(pa.array(first < 0)),
         rejected_table(
             source,
             block.rows[bad],
-            [faults[number - 1][0] for number in reasons[bad]],
+            [found[number] for number in first[bad]],
             _texts(block, bad),
         ),
     )
@@ -312,11 +306,18 @@ def require_types(
 
 def _texts(block: RawBlock, rows: npt.NDArray[Any]) -> list[str]:
     """Returns the fields of some rows, joined by commas, readable whatever they are."""
-    fields = [
-        [_readable(value) for value in column.take(pa.array(rows)).to_pylist()]
-        for column in block.arrays
-    ]
-    return [",".join(row) for row in zip(*fields, strict=True)]
+    fields = [_values(column.take(pa.array(rows))) for column in block.arrays]
+    return [",".join(map(_readable, row)) for row in zip(*fields, strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Returns values, texts as bytes: they may be no UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if is_text(column.type):
+        column = column.cast(pa.binary())
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _readable(value: Any) -> str:

@@ -6,7 +6,8 @@ blocks (`tfcausal.stats.triplet_blocks`).
 
     user, positive       int64 [1]
     negative, case       int64 [k]
-    support              int64 [k], the draw's probability was 1 / support
+    support              int64 [k], see `tfcausal.stats.negatives.Negatives`
+    log_q                float [k], only where the block has it
 """
 
 from typing import Any
@@ -32,6 +33,7 @@ def encode_examples(block: TripletBlock) -> npt.NDArray[np.uint8]:
     """
     columns: dict[str, npt.NDArray[Any]] = {
         "case": block.case,
+        **({} if block.log_q is None else {"log_q": block.log_q}),
         "negative": block.negatives,
         "positive": block.positives[:, None],
         "support": block.support,
@@ -65,9 +67,15 @@ def _masked(crc: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
 
 
 def _entry(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Encodes Features.feature[name] = Feature(int64_list=Int64List(value=row))."""
-    packed = _field(_varints(values))
-    feature = _field(packed, number=3)
+    """Encodes Features.feature[name] = Feature(int64_list=Int64List(value=row)).
+
+    Floats become Feature(float_list=FloatList(value=row)).
+    """
+    if values.dtype == np.float32:
+        floats = np.ascontiguousarray(values, "<f4").view(np.uint8)
+        feature = _field(_field(floats), number=2)
+    else:
+        feature = _field(_field(_varints(values)), number=3)
     key = np.broadcast_to(
         np.frombuffer(name.encode(), np.uint8), (len(values), len(name))
     )

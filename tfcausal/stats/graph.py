@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tfcausal.schema import columns
+from tfcausal.stats.sorting import distinct
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -51,7 +52,7 @@ class Edges:
             rows: [m] int32 >= 0.
             columns: [m] int32 >= 0.
         """
-        pairs = np.unique((rows.astype(np.int64) << 32) | columns)
+        pairs = distinct((rows.astype(np.int64) << 32) | columns)
         return cls(
             (pairs >> 32).astype(np.int32), (pairs & 0xFFFFFFFF).astype(np.int32)
         )

@@ -23,9 +23,11 @@ import numpy.typing as npt
 from tfcausal.errors import InputError
 from tfcausal.stats import mixing
 
+Bools = npt.NDArray[np.bool_]
 Int8s = npt.NDArray[np.int8]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
 
 PURPOSE = "negatives"
 
@@ -62,7 +64,7 @@ class PopularityMargin:
     law: ClassVar[str] = "popularity_margin"
 
     def __post_init__(self) -> None:
-        _require_negatives(self.num_negatives)
+        require_negatives(self.num_negatives)
         for name in ("margin", "margin_decay", "down_margin"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value >= 0):
@@ -105,7 +107,7 @@ class Uniform:
     law: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
-        _require_negatives(self.num_negatives)
+        require_negatives(self.num_negatives)
 
     def pools(self, popularity: Int64s, epoch: int) -> "Pools":
         """Returns one pool of everything; `epoch` plays no part."""
@@ -114,9 +116,11 @@ class Uniform:
 
 
 NegativeSampling = PopularityMargin | Uniform
+"""The laws that training can draw by itself."""
 
 
-def _require_negatives(num_negatives: int) -> None:
+def require_negatives(num_negatives: int) -> None:
+    """Raises InputError unless there is at least one negative for each positive."""
     if num_negatives < 1:
         raise InputError(f"`num_negatives` must be at least 1; got {num_negatives}.")
 
@@ -213,8 +217,9 @@ class Negatives:
     Attributes:
         items: [n, num_negatives] int32; the unknown item where the user has met all.
         case: [n, num_negatives] int8, one of the CASE_ constants.
-        support: [n, num_negatives] int32; the draw's probability was 1 / support, and
-            its log_q is -log(support). 0 marks a negative that does not exist.
+        support: [n, num_negatives] int32; 0 marks a negative that does not exist.
+            PopularityMargin and Uniform: the draw's probability was 1 / support. Laws
+            that weigh items differently: the size of the pool that it came from.
     """
 
     items: Int32s
@@ -237,6 +242,73 @@ class Negatives:
             self.case.take(rows, axis=0),
             self.support.take(rows, axis=0),
         )
+
+
+@dataclass(frozen=True)
+class OwnRanges:
+    """The pools of some positives, as ranges among the items their users never met.
+
+    These are numbered from 0 by falling popularity.
+
+    Attributes:
+        base: [n] int64, the key of each user's rank 0.
+        start: [n] int64, where each user's keys begin.
+        num_up: [n] int64; numbers [0, num_up) are more popular by the margin.
+        down_first: [n] int64; numbers from this on are less popular.
+        num_down: [n] int64, how many are.
+        only_up: [n] bool, whether all negatives come from the first.
+        only_down: [n] bool, whether all come from the second.
+    """
+
+    base: Int64s
+    start: Int64s
+    num_up: Int64s
+    down_first: Int64s
+    num_down: Int64s
+    only_up: Bools
+    only_down: Bools
+
+    @property
+    def mixed(self) -> Bools:
+        """[n] bool, whether a coin chooses the pool."""
+        return ~(self.only_down | self.only_up)
+
+
+def own_ranges(
+    pools: Pools,
+    catalogue: Catalogue,
+    positives: Positives,
+    users: Int32s,
+    items: Int32s,
+    num_negatives: int,
+) -> OwnRanges:
+    """Cuts what users have met out of the pools; arguments as in `draw_negatives`."""
+    num_ranks = len(catalogue.item_at)
+    base = users.astype(np.int64) * positives.stride
+    up_end, down_start = pools.up_end[items], pools.down_start[items]
+
+    def met_before(ranks: Int64s | int) -> Int64s:
+        return np.searchsorted(positives.rank_keys, base + ranks, "left")
+
+    start = met_before(0)
+    degree = met_before(num_ranks) - start
+    down_first = down_start - (met_before(down_start) - start)
+    num_up = up_end - (met_before(up_end) - start)
+    num_unmet = num_ranks - degree
+    num_down = num_unmet - down_first
+
+    only_down = num_up < pools.min_pool
+    only_up = ~only_down & (num_down < pools.min_pool)
+    too_few = np.where(only_up, num_up, num_down) < num_negatives
+    return OwnRanges(
+        base,
+        start,
+        num_up,
+        down_first=np.where(too_few, 0, down_first),
+        num_down=np.where(too_few, num_unmet, num_down),
+        only_up=only_up & ~too_few,
+        only_down=only_down | too_few,
+    )
 
 
 def draw_negatives(
@@ -265,36 +337,15 @@ def draw_negatives(
     Returns:
         The negatives.
     """
-    num_ranks = len(catalogue.item_at)
-    base = users.astype(np.int64) * positives.stride
-    up_end, down_start = pools.up_end[items], pools.down_start[items]
-
-    def met_before(ranks: Int64s | int) -> Int64s:
-        return np.searchsorted(positives.rank_keys, base + ranks, "left")
-
-    start = met_before(0)
-    degree = met_before(num_ranks) - start
-    down_first = down_start - (met_before(down_start) - start)
-    num_up = up_end - (met_before(up_end) - start)
-    num_unmet = num_ranks - degree
-    num_down = num_unmet - down_first
-
-    only_down = num_up < pools.min_pool
-    only_up = ~only_down & (num_down < pools.min_pool)
-    too_few = np.where(only_up, num_up, num_down) < num_negatives
-    only_down |= too_few
-    only_up &= ~too_few
-    down_first = np.where(too_few, 0, down_first)
-    num_down = np.where(too_few, num_unmet, num_down)
-    mixed = ~(only_down | only_up)
-
+    own = own_ranges(pools, catalogue, positives, users, items, num_negatives)
+    only_up, mixed, down_first = own.only_up, own.mixed, own.down_first
     unmet: list[Int64s] = []
     support: list[Int64s] = []
     drawn: list[Int64s] = []
     for draw in range(num_negatives):
         words = mixing.draws(row_keys, np.asarray([draw]))
         up = only_up | (mixed & ((words & np.uint64(1)) == 1))
-        size = np.where(up, num_up, num_down)
+        size = np.where(up, own.num_up, own.num_down)
         same_pool = [(number < down_first) == up for number in drawn]
         free = size - sum(same.astype(np.int64) for same in same_pool)
         number = np.where(up, 0, down_first) + np.floor(
@@ -306,18 +357,47 @@ def draw_negatives(
         support.append(np.where(free > 0, size * np.where(mixed, 2, 1), 0))
         drawn = _insert(drawn, number)
 
-    numbers = np.stack(unmet, axis=1)
-    exists = np.stack(support, axis=1)
-    met_below = (
-        np.searchsorted(positives.gap_keys, base[:, None] + numbers, "right")
-        - start[:, None]
+    return finish_draw(
+        catalogue,
+        items,
+        unmet_ranks(positives, own.base, own.start, np.stack(unmet, axis=1)),
+        np.stack(support, axis=1),
     )
-    ranks = np.where(exists > 0, numbers + met_below, 0)
-    negatives = np.where(exists > 0, catalogue.item_at[ranks], 0).astype(np.int32)
+
+
+def unmet_ranks(
+    positives: Positives, base: Int64s, start: Int64s, numbers: Int64s
+) -> Int64s:
+    """Returns the ranks of items that are known by their number among the unmet ones.
+
+    Args:
+        positives: What each user has met.
+        base: [n] int64, the key of each user's rank 0.
+        start: [n] int64, where each user's keys begin.
+        numbers: [n, k] int64, by falling popularity, from 0.
+    """
+    behind = np.searchsorted(positives.gap_keys, base[:, None] + numbers, "right")
+    ranks: Int64s = numbers + (behind - start[:, None])
+    return ranks
+
+
+def finish_draw(
+    catalogue: Catalogue, items: Int32s, ranks: Int64s, support: Int64s
+) -> Negatives:
+    """Turns ranks into items, and tells which cause each can teach.
+
+    Args:
+        catalogue: The ranks of the items.
+        items: [n] int32 item indices of the positives.
+        ranks: [n, k] int64; where support is 0, anything.
+        support: [n, k] int64, as in Negatives.
+    """
+    exists = support > 0
+    negatives = np.where(exists, catalogue.item_at[np.where(exists, ranks, 0)], 0)
     gap = catalogue.popularity[negatives] - catalogue.popularity[items][:, None]
     case = np.where(gap > 0, CASE_MORE_POPULAR, np.where(gap < 0, CASE_LESS_POPULAR, 0))
-    case = np.where(exists > 0, case, CASE_TIE).astype(np.int8)
-    return Negatives(negatives, case, exists.astype(np.int32))
+    case = np.where(exists, case, CASE_TIE).astype(np.int8)
+    return Negatives(negatives.astype(np.int32), case, support.astype(np.int32))
 
 
 def _insert(ascending: list[Int64s], number: Int64s) -> list[Int64s]:

@@ -1,7 +1,8 @@
 """Columns of a raw input, whatever their type, as texts, numbers and times.
 
 Each value is held against one grammar, and only what fits is cast, so that a value's
-fate never depends on its neighbours in the block.
+fate never depends on its neighbours in the block. A block whose texts are all plain
+whole numbers, as most are, is cast as a whole.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ TIMESTAMP_UNITS: tuple[TimestampUnit, ...] = ("s", "ms", "days", "iso")
 
 DAY_SECONDS = 86_400
 
+_MAX_DIGITS = 18
+_DENSE = 4
+_CONTROL = r"\p{Cc}"
 _REAL = r"^[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?$"
 _INTEGER = r"^[+-]?\d{1,18}$"
 _TIME = r"^\+?\d{1,18}(\.\d*)?$"
@@ -48,17 +52,17 @@ class TextColumn:
     def of(cls, column: pa.Array) -> "TextColumn":
         """Reads a column of integers, strings or bytes, as a dictionary or not."""
         if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        if pa.types.is_integer(column.type.value_type):
-            values = column.dictionary.cast(pa.string())
-            column = pa.DictionaryArray.from_arrays(column.indices, values)
-        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            numbers = _plain_numbers(column)
+            column = _encoded(column if numbers is None else numbers)
         values, unreadable = _decode(column.dictionary)
+        indices = column.indices.cast(pa.int32())
+        if not unreadable.any():
+            strings = pa.DictionaryArray.from_arrays(indices, values)
+            return cls(strings, np.zeros(len(column), bool))
+        codes = indices.fill_null(-1).to_numpy(zero_copy_only=False)
         not_utf8 = np.append(unreadable, False)[codes]
         missing = not_utf8 | (codes < 0)
-        strings = pa.DictionaryArray.from_arrays(
-            pa.array(codes.astype(np.int32), mask=missing), values
-        )
+        strings = pa.DictionaryArray.from_arrays(pa.array(codes, mask=missing), values)
         return cls(strings, not_utf8)
 
     @property
@@ -73,6 +77,15 @@ class TextColumn:
     def empty(self) -> Bools:
         """[n] whether there is no text."""
         return self._each(pc.equal(self.strings.dictionary, ""), missing=True)
+
+    @property
+    def with_control(self) -> Bools:
+        """[n] whether there is a control character in each text."""
+        letters, _ = _letters(self.strings.dictionary.cast(pa.binary()))
+        # One takes a byte below 32, byte 127, or byte 0xC2 and another.
+        if not ((letters < 32) | (letters == 127) | (letters == 0xC2)).any():
+            return np.zeros(len(self.strings), bool)
+        return self.matches(_CONTROL)
 
     def matches(self, pattern: str) -> Bools:
         """Returns [n] whether the pattern is found in each text."""
@@ -103,8 +116,10 @@ class TextColumn:
         return pc.utf8_trim_whitespace(self.strings.dictionary)
 
     def _each(self, of_values: pa.Array, *, missing: bool) -> Bools:
-        flags = of_values.fill_null(missing).to_numpy(zero_copy_only=False)
-        result: Bools = np.append(flags.astype(bool), missing)[self.codes]
+        flags = _flags(of_values.fill_null(missing))
+        if not (flags.any() or (missing and self.strings.null_count)):
+            return np.zeros(len(self.strings), bool)
+        result: Bools = np.append(flags, missing)[self.codes]
         return result
 
 
@@ -144,6 +159,8 @@ def parse_integer(column: pa.Array) -> tuple[TextColumn | None, pa.Array]:
     if pa.types.is_floating(column.type):
         whole = pc.and_(pc.equal(column, pc.floor(column)), _below(column, 1e18))
         column = pc.if_else(whole, column, None)
+    elif (numbers := _plain_numbers(column)) is not None:
+        column = numbers
     elif not _is_number(column.type):
         text = TextColumn.of(column)
         column = text.numbers(_INTEGER, pa.int64())
@@ -172,6 +189,8 @@ def parse_time(
         column = text.dates()
     elif pa.types.is_floating(column.type):
         column = pc.floor(pc.if_else(_below(column, 1e18), column, None))
+    elif (numbers := _plain_numbers(column)) is not None:
+        column = numbers
     elif not pa.types.is_integer(column.type):
         text = TextColumn.of(column)
         column = text.numbers(_TIME, pa.int64(), drop=r"^\+|\.\d*$")
@@ -217,8 +236,63 @@ def _flags(found: pa.Array) -> Bools:
     return flags
 
 
+def _encoded(column: pa.Array) -> pa.DictionaryArray:
+    """Returns a column as a dictionary array."""
+    if column.type not in (pa.int32(), pa.int64()) or column.null_count:
+        return column.dictionary_encode()
+    least, largest = (bound.as_py() or 0 for bound in pc.min_max(column).values())
+    if largest - least > _DENSE * len(column):
+        return column.dictionary_encode()
+    # A table of the numbers between is faster than one of hashes.
+    offsets = column.to_numpy().astype(np.int64) - least
+    is_met = np.zeros(largest - least + 1, bool)
+    is_met[offsets] = True
+    codes = np.cumsum(is_met, dtype=np.int32) - np.int32(1)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes[offsets]), pa.array(np.flatnonzero(is_met) + least)
+    )
+
+
+def _plain_numbers(column: pa.Array) -> pa.Array | None:
+    """Returns a column of texts as int64 if the numbers say all that the texts do.
+
+    Args:
+        column: Any type.
+    Returns:
+        [n] int64; None where there are no texts, one is missing, or one is anything but
+        1 to 18 digits without a zero before others.
+    """
+    if column.null_count or not (
+        pa.types.is_string(column.type) or pa.types.is_binary(column.type)
+    ):
+        return None
+    letters, offsets = _letters(column)
+    lengths = np.diff(offsets)
+    if not len(letters) or lengths.min() < 1 or lengths.max() > _MAX_DIGITS:
+        return None
+    digits = letters - np.uint8(ord("0"))
+    if digits.max() > 9 or ((digits[offsets[:-1]] == 0) & (lengths > 1)).any():
+        return None
+    return column.cast(pa.string()).cast(pa.int64())
+
+
+def _letters(
+    column: pa.Array,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Returns the bytes of a column of strings or binaries, and [n + 1] the bounds."""
+    _, bounds, data = column.buffers()
+    if data is None or not len(column):
+        return np.empty(0, np.uint8), np.zeros(1, np.int32)
+    offsets = np.frombuffer(bounds, np.int32)[column.offset :][: len(column) + 1]
+    content = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+    return content, offsets - offsets[0]
+
+
 def _decode(values: pa.Array) -> tuple[pa.Array, Bools]:
     """Returns distinct values as strings, and which of them are no UTF-8."""
+    if is_text(values.type):
+        # A string's bytes are looked at only where they become one.
+        values = values.cast(pa.binary())
     try:
         return values.cast(pa.string()), np.zeros(len(values), bool)
     except pa.ArrowInvalid:

@@ -148,9 +148,14 @@ class Features:
     malformed: Bools
 
     def kinds_by_name(self) -> dict[bytes, int]:
-        """Returns the kind of each feature that occurs, by its name."""
-        names = _binary(self.letters, self.keys).to_pylist()
-        return dict(zip(names, self.kinds.tolist(), strict=True))
+        """Returns the kind of each feature where it first has one, by its name.
+
+        Records that are no Example do not count.
+        """
+        told = np.flatnonzero((self.kinds != 0) & ~self.malformed[self.owners])
+        names = _binary(self.letters, self.keys.at(told)).to_pylist()
+        kinds = self.kinds[told].tolist()
+        return dict(zip(reversed(names), reversed(kinds), strict=True))
 
     def column(self, name: str, kind: int) -> tuple[pa.Array, Bools]:
         """Returns the single values of a feature.

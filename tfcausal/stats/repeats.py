@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tfcausal.stats.sorting import stable_order
+from tfcausal.stats.sorting import repeated, stable_order
 
 Int64s = npt.NDArray[np.int64]
 Repeats = Literal["earliest", "latest", "keep"]
@@ -18,7 +18,8 @@ class KeptRows:
     """The rows that stay.
 
     Attributes:
-        rows: [m] int64 their numbers, ordered by user, timestamp and position.
+        rows: [m] int64 their numbers, ordered by user and timestamp, equal times as
+            they were given.
         occurrences: [m] int32 how often the user had met the item before; None unless
             repeats are kept.
     """
@@ -31,54 +32,39 @@ def resolve_repeats(
     users: npt.NDArray[Any],
     items: npt.NDArray[Any],
     timestamps: Int64s | None,
-    positions: Int64s,
     repeats: Repeats,
 ) -> KeptRows:
     """Keeps one row of each (user, item), or all of them numbered.
 
     Args:
-        users: [n] integers in [0, 2 ** 31).
+        users: [n] integers in [0, 2 ** 31), in the order of the input.
         items: [n] integers in [0, 2 ** 31).
-        timestamps: [n] seconds, or None where time is the order of the input.
-        positions: [n] places in the input, all different; they decide equal times.
+        timestamps: [n] seconds >= 0, or None where time is the order of the input,
+            which also decides equal times.
         repeats: "earliest" or "latest" row of each pair, or "keep" for all.
     Returns:
-        The rows that stay; independent of the order in which rows are given.
+        The rows that stay.
     """
-    order = _by_user_and_time(users, timestamps, positions)
-    pairs = users[order].astype(np.int64) << 32 | items[order]
-    again = _met_again(pairs)
-    # Almost all pairs occur once; only the others are sorted by pair.
-    by_pair = again[np.argsort(pairs[again], kind="stable")]
-    same = np.diff(pairs[by_pair]) == 0
+    order = _by_user_and_time(users, timestamps)
+    pairs = users[order] * (items.max(initial=0) + np.int64(1)) + items[order]
+    # Almost all pairs occur once, and only the others need a look.
+    again, follows = repeated(pairs)
     if repeats == "keep":
         occurrences = np.zeros(len(order), np.int32)
-        place = np.arange(len(by_pair))
-        firsts = np.where(np.append(False, same)[: len(place)], 0, place)
-        occurrences[by_pair] = place - np.maximum.accumulate(firsts)
+        place = np.arange(len(again))
+        firsts = np.where(follows, 0, place)
+        occurrences[again] = place - np.maximum.accumulate(firsts)
         return KeptRows(order, occurrences)
-    dropped = by_pair[1:][same] if repeats == "earliest" else by_pair[:-1][same]
+    dropped = again[follows] if repeats == "earliest" else again[:-1][follows[1:]]
     kept = np.ones(len(order), bool)
     kept[dropped] = False
     return KeptRows(order[kept], None)
 
 
-def _by_user_and_time(
-    users: npt.NDArray[Any], timestamps: Int64s | None, positions: Int64s
-) -> Int64s:
-    """Returns [n] the rows' numbers, ordered by user, timestamp and position."""
-    order = np.argsort(positions)
-    if timestamps is not None:
-        order = order[np.argsort(timestamps[order], kind="stable")]
-    by_user: Int64s = order[stable_order(users[order])]
+def _by_user_and_time(users: npt.NDArray[Any], timestamps: Int64s | None) -> Int64s:
+    """Returns [n] the rows' numbers, ordered by user and timestamp."""
+    if timestamps is None or not (timestamps[1:] < timestamps[:-1]).any():
+        return stable_order(users)
+    by_time = stable_order(timestamps - timestamps.min())
+    by_user: Int64s = by_time[stable_order(users[by_time])]
     return by_user
-
-
-def _met_again(pairs: Int64s) -> Int64s:
-    """Returns the places of the pairs that occur more than once, ascending."""
-    ascending = np.sort(pairs)
-    repeated = np.unique(ascending[1:][np.diff(ascending) == 0])
-    if not len(repeated):
-        return np.empty(0, np.int64)
-    near = np.minimum(np.searchsorted(repeated, pairs), len(repeated) - 1)
-    return np.flatnonzero(repeated[near] == pairs)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfcausal.stats.mixing import UInt64s
+from tfcausal.stats.sorting import distinct
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -51,7 +52,7 @@ class Targets:
         Returns:
             [num_prefixes, NUM_DIGITS] int64, a row for each distinct prefix.
         """
-        prefixes = np.unique(self.prefixes)
+        prefixes = distinct(self.prefixes)
         place, matching = self._places(prefixes, keys)
         shift = np.uint64(64 - DIGIT_BITS * (self.level + 1))
         digits = (keys[matching] >> shift) & np.uint64(NUM_DIGITS - 1)
@@ -84,7 +85,7 @@ class Targets:
 
     def matching(self, keys: UInt64s) -> Bools:
         """Returns [n] whether a key has the prefix of one of the targets."""
-        _, matching = self._places(np.unique(self.prefixes), keys)
+        _, matching = self._places(distinct(self.prefixes), keys)
         return matching
 
     def _places(self, prefixes: UInt64s, keys: UInt64s) -> tuple[Int64s, Bools]:

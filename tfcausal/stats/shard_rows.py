@@ -1,6 +1,7 @@
 """The rows of one shard of users, on their way from clean blocks to a Parquet file."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfcausal.schema import columns
-from tfcausal.stats.cleaning import POSITION
 from tfcausal.stats.hashing import shards_of
 from tfcausal.stats.repeats import Repeats, resolve_repeats
 from tfcausal.stats.sorting import stable_order
@@ -22,6 +22,21 @@ from tfcausal.stats.vocabulary import (
 )
 
 _ID_COLUMNS = (columns.USER_ID, columns.ITEM_ID)
+_PLACE = b"place"
+
+
+def with_place(rows: pa.Table, place: int) -> pa.Table:
+    """Notes where a block stood in the input.
+
+    Args:
+        rows: Rows in the order of the input, none of another block between them.
+        place: Larger than that of every block before.
+    """
+    return rows.replace_schema_metadata({_PLACE: str(place)})
+
+
+def _place(rows: pa.Table) -> int:
+    return int((rows.schema.metadata or {}).get(_PLACE, 0))
 
 
 def cut_by_user(rows: pa.Table, num_shards: int) -> dict[int, pa.Table]:
@@ -38,11 +53,11 @@ def cut_by_user(rows: pa.Table, num_shards: int) -> dict[int, pa.Table]:
     users = one_dictionary(rows[columns.USER_ID])
     shard = shards_of(users.dictionary, num_shards)[users.indices.to_numpy()]
     order = stable_order(shard)
-    present, firsts = np.unique(shard[order], return_index=True)
-    ends = np.append(firsts[1:], len(order))
+    ends = np.cumsum(np.bincount(shard))
     return {
-        int(number): _selected(rows, order[first:end])
-        for number, first, end in zip(present, firsts, ends, strict=True)
+        number: _selected(rows, order[first:end])
+        for number, (first, end) in enumerate(pairwise([0, *ends]))
+        if end > first
     }
 
 
@@ -59,28 +74,30 @@ def join_blocks(blocks: Sequence[pa.Table], repeats: Repeats) -> pa.Table:
     """Joins the blocks of a shard and settles repeated interactions.
 
     Args:
-        blocks: At least one table of clean rows, in any order.
+        blocks: At least one table of clean rows, in any order, each from `with_place`
+            or without rows.
         repeats: Which row of a (user, item) pair stays.
     Returns:
-        The rows that stay, ordered by the user's id, timestamp and position, without
-        the position; user_id and item_id as dictionaries in ascending order; the
-        column occurrence where repeats are kept.
+        The rows that stay, ordered by the user's id, timestamp and place in the input;
+        user_id and item_id as dictionaries; the column occurrence where repeats are
+        kept.
     """
-    table = pa.concat_tables(blocks)
-    ids = {name: sorted_dictionary(table[name]) for name in _ID_COLUMNS}
+    table = pa.concat_tables(sorted(blocks, key=_place))
+    ids = {
+        columns.USER_ID: sorted_dictionary(table[columns.USER_ID]),
+        columns.ITEM_ID: one_dictionary(table[columns.ITEM_ID]),
+    }
     users, items = (array.indices.to_numpy() for array in ids.values())
     timestamps = (
         table[columns.TIMESTAMP].to_numpy()
         if columns.TIMESTAMP in table.column_names
         else None
     )
-    kept = resolve_repeats(
-        users, items, timestamps, table[POSITION].to_numpy(), repeats
-    )
+    kept = resolve_repeats(users, items, timestamps, repeats)
     rows = pa.array(kept.rows)
     result: dict[str, Any] = {name: array.take(rows) for name, array in ids.items()}
     for name in table.column_names:
-        if name not in (*_ID_COLUMNS, POSITION):
+        if name not in _ID_COLUMNS:
             result[name] = table[name].take(rows)
     if kept.occurrences is not None:
         result[columns.OCCURRENCE] = kept.occurrences
@@ -122,9 +139,15 @@ def index_rows(rows: pa.Table, users: pa.Array, items: pa.Array) -> pa.Table:
         timestamp and place in the input.
     """
     index = indices_in(_ids(rows, columns.USER_ID), users)
-    order = stable_order(index)
+    # The rows of a user lie together: users are put in order, not rows.
+    starts = np.flatnonzero(np.diff(index, prepend=-1))
+    lengths = np.diff(starts, append=len(index))
+    ascending = np.argsort(index[starts])
+    lengths = lengths[ascending]
+    steps = starts[ascending] - (np.cumsum(lengths) - lengths)
+    order = np.arange(len(index)) + np.repeat(steps, lengths)
     found = {
-        columns.USER: index[order],
+        columns.USER: np.repeat(index[starts][ascending], lengths),
         columns.ITEM: indices_in(_ids(rows, columns.ITEM_ID), items)[order],
     }
     schema = _indexed_schema(rows.schema)

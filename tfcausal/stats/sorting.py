@@ -1,4 +1,4 @@
-"""Stable orders of small whole numbers, several times as fast as numpy's own."""
+"""Stable orders of whole numbers, several times as fast as numpy's own."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy.typing as npt
 Int64s = npt.NDArray[np.int64]
 
 _SHORT = 1 << 16
+_WORD_BITS = 63
 
 
 def stable_order(codes: npt.NDArray[Any]) -> Int64s:
@@ -17,15 +18,60 @@ def stable_order(codes: npt.NDArray[Any]) -> Int64s:
     their place: words sort several times as fast as places do by looking words up.
 
     Args:
-        codes: [n] integers in [0, 2 ** 31).
+        codes: [n] integers in [0, 2 ** 63).
     Returns:
         [n] int64 places.
     """
-    if not len(codes):
-        return np.empty(0, np.int64)
-    if codes.max() < _SHORT:
+    if len(codes) and codes.max() < _SHORT:
         return np.argsort(codes.astype(np.uint16), kind="stable")
-    bits = (len(codes) - 1).bit_length()
-    words = codes.astype(np.int64) << bits | np.arange(len(codes))
-    words.sort()
+    found = _sorted_words(codes)
+    if found is None:
+        return np.argsort(codes, kind="stable")
+    words, bits = found
     return words & ((1 << bits) - 1)
+
+
+def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns the distinct values of [n] numbers, ascending.
+
+    `numpy.unique` finds them by hashing, which takes some fifty times as long.
+    """
+    ascending = np.sort(values)
+    first = np.append(True, ascending[1:] != ascending[:-1])
+    found: npt.NDArray[Any] = ascending[first[: len(ascending)]]
+    return found
+
+
+def repeated(codes: npt.NDArray[Any]) -> tuple[Int64s, npt.NDArray[np.bool_]]:
+    """Finds the codes that occur more than once.
+
+    Args:
+        codes: [n] integers in [0, 2 ** 63).
+    Returns:
+        [m] int64 their places, those of a code together and ascending; and [m] whether
+        the place before is one of the same code.
+    """
+    found = _sorted_words(codes)
+    if found is None:
+        places = np.argsort(codes, kind="stable")
+        same = np.diff(codes[places]) == 0
+        mask = -1
+    else:
+        places, bits = found
+        ascending = places >> bits
+        same = ascending[1:] == ascending[:-1]
+        mask = (1 << bits) - 1
+    follows = np.append(False, same)[: len(codes)]
+    again = np.flatnonzero(follows | np.append(same, False)[: len(codes)])
+    return places[again] & mask, follows[again]
+
+
+def _sorted_words(codes: npt.NDArray[Any]) -> tuple[Int64s, int] | None:
+    """Returns codes and places in one word each, ascending, and the bits of a place."""
+    bits = max(len(codes) - 1, 0).bit_length()
+    if int(codes.max(initial=0)).bit_length() + bits > _WORD_BITS:
+        return None
+    words: Int64s = codes.astype(np.int64) << bits
+    words |= np.arange(len(codes))
+    words.sort()
+    return words, bits

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tfcausal.schema.dataset import FOLD_IN_PARTS, TEST, TRAIN, VALIDATION
 from tfcausal.stats.selection import Bools, Int64s, Keys
+from tfcausal.stats.sorting import distinct
 from tfcausal.stats.split_rules import Found, RowBlock, Rule, Selection, Tally
 from tfcausal.stats.split_times import places_in_history
 from tfcausal.stats.splitting import fold_in_keys, user_words
@@ -132,7 +133,7 @@ class _SelectUsers(Selection):
     rule: HeldOutUsers
 
     def keys(self, block: RowBlock, found: Found) -> Keys:
-        return user_keys(self.rule.seed, np.unique(block.users))
+        return user_keys(self.rule.seed, distinct(block.users))
 
     def ranks(self, found: Found) -> Sequence[int]:
         validation = self.rule.num_validation

@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 from tfcausal.schema.columns import COUNT, UNKNOWN_INDEX, vocabulary_schema
 
 _ID = "id"
+_FEW = 8
+"""So many times as many values as rows, and looking through all of them is dearer."""
+
 _COUNTS_SCHEMA = pa.schema([pa.field(_ID, pa.string()), pa.field(COUNT, pa.int64())])
 
 
@@ -48,6 +51,11 @@ def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
 def without_unused(column: pa.DictionaryArray) -> pa.DictionaryArray:
     """Drops the values that no row has, as after a selection of rows."""
     codes = column.indices.to_numpy()
+    if len(codes) < len(column.dictionary) // _FEW:
+        used, new_codes = np.unique(codes, return_inverse=True)
+        return pa.DictionaryArray.from_arrays(
+            pa.array(new_codes, pa.int32()), column.dictionary.take(pa.array(used))
+        )
     is_used = np.zeros(len(column.dictionary), bool)
     is_used[codes] = True
     new_codes = (np.cumsum(is_used) - 1).astype(np.int32)

@@ -111,13 +111,15 @@ def _hashed(
 
 
 def _settled(rows: pa.Table, repeats: Repeats) -> pa.Table:
-    names = (columns.USER_ID, columns.ITEM_ID)
-    ids = {name: sorted_dictionary(rows[name]) for name in names}
+    ids = {
+        columns.USER_ID: sorted_dictionary(rows[columns.USER_ID]),
+        columns.ITEM_ID: one_dictionary(rows[columns.ITEM_ID]),
+    }
     users, items = (array.indices.to_numpy() for array in ids.values())
     times = None
     if columns.TIMESTAMP in rows.column_names:
         times = rows[columns.TIMESTAMP].to_numpy()
-    kept = resolve_repeats(users, items, times, np.arange(len(rows)), repeats)
+    kept = resolve_repeats(users, items, times, repeats)
     for name, array in ids.items():
         rows = rows.set_column(rows.column_names.index(name), name, array)
     rows = rows.take(pa.array(kept.rows))

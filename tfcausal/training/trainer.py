@@ -22,6 +22,7 @@ from tfcausal.schema.manifest import (
     Manifest,
     checksums,
     library_versions,
+    read_manifest,
     write_manifest,
 )
 from tfcausal.stats.negatives import Catalogue, Positives
@@ -142,11 +143,16 @@ def train(
         InputError: If the data set misses something or does not fit, or the folder
             holds another run.
     """
+    inputs = {"splits": dataset.splits.fingerprint}
+    if options.triplets == "shards":
+        # With hard negatives among them, options do not say which they are.
+        triplets = read_manifest(dataset.folder.triplets, kind="triplets")
+        inputs["triplets"] = triplets.fingerprint
     description = {
         "method": method,
         "dataset": os.path.relpath(dataset.folder.root.resolve(), folder.resolve()),
         "options": asdict(method_options) | asdict(options),
-        "inputs": {"splits": dataset.splits.fingerprint},
+        "inputs": inputs,
     }
     with _only_writer(folder):
         _begin(folder, description, overwrite=overwrite)

@@ -1,0 +1,209 @@
+"""Every job as Dataflow would get it: translated here, without Google's machines.
+
+What is staged for Dataflow is caught on its way; the pipeline in it is Beam's own
+message, which says what crosses a shuffle and what every worker holds.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import apache_beam as beam
+import pytest
+from apache_beam.internal.gcp import auth
+from apache_beam.metrics import monitoring_infos
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2 as beam_api
+from apache_beam.runners.dataflow.internal import apiclient
+
+from beam_jobs import (
+    drift,
+    graph,
+    ingest,
+    item_concepts,
+    popularity,
+    sequences,
+    split,
+    triplets,
+)
+from beam_jobs.runtime.pipeline import Submitted
+from tests.beam_jobs.raw import raw_rows, write_csv
+from tfcausal.errors import InputError
+
+DATAFLOW = (
+    "--runner=DataflowRunner",
+    "--project=some-project",
+    "--region=us-central1",
+    "--job_name=job",
+    "--temp_location=gs://some-bucket/temp",
+    "--staging_location=gs://some-bucket/staging",
+    "--no_auth",
+)
+NUM_ROWS, NUM_ITEMS, NUM_USERS = 2_000, 101, 81
+MOST_ELEMENTS = 100
+"""Shards, files, row groups and epochs here make fewer elements than this each."""
+MOST_SIDE_BYTES = 100 * (NUM_ITEMS + NUM_USERS) + 4_000
+"""docs/beam.md: at most some 100 bytes for each distinct id, whatever the rows."""
+
+
+def drifted(dataset: Path) -> drift.DriftOptions:
+    return drift.DriftOptions(dataset, dataset, dataset.with_name("drift"))
+
+
+JOBS: dict[str, tuple[Any, Any]] = {
+    "ingest": (
+        ingest,
+        lambda dataset: ingest.IngestOptions(
+            str(dataset.with_name("raw")),
+            "csv",
+            dataset,
+            min_core=2,
+            item_features=str(dataset.with_name("films.csv")),
+        ),
+    ),
+    "split": (split, lambda dataset: split.SplitOptions(dataset, "intervened")),
+    "popularity": (popularity, popularity.PopularityOptions),
+    "triplets": (
+        triplets,
+        lambda dataset: triplets.TripletOptions(dataset, epochs=2),
+    ),
+    "sequences": (sequences, sequences.SequenceOptions),
+    "graph": (graph, graph.GraphOptions),
+    "item_concepts": (
+        item_concepts,
+        lambda dataset: item_concepts.ItemConceptOptions(dataset, ("genre",)),
+    ),
+    "drift": (drift, drifted),
+}
+"""In an order in which each finds what it reads."""
+
+
+@pytest.fixture(scope="module")
+def dataset(bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns where the data set goes; raw rows and features lie beside it."""
+    folder = tmp_path_factory.mktemp("raw")
+    raw = write_csv(folder / "raw.csv", raw_rows(num_rows=NUM_ROWS))
+    films = folder / "films.csv"
+    films.write_text(
+        "item_id,genre\n" + "".join(f"film {i},g{i % 7}\n" for i in range(NUM_ITEMS))
+    )
+    for source, target in ((raw, "raw/raw.csv"), (films, "films.csv")):
+        with (bucket / target).open("wb") as stream:
+            stream.write(source.read_bytes())
+    return bucket / "dataset"
+
+
+def translated(
+    job: Any, options: Any, tmp_path: Path, *flags: str
+) -> beam_api.Pipeline:
+    """Returns the pipeline that a job would have Dataflow run."""
+    staged: dict[str, bytes] = {}
+
+    def stage(_: Any, folder: str, name: str, content: Any, **__: Any) -> None:
+        staged[name] = (
+            content.read() if hasattr(content, "read") else Path(content).read_bytes()
+        )
+
+    template = f"--template_location={tmp_path / 'template.json'}"
+    pipeline_options = PipelineOptions([*DATAFLOW, template])
+    client = apiclient.DataflowApplicationClient
+    with (
+        mock.patch.object(auth._Credentials, "_get_service_credentials"),
+        mock.patch.object(
+            GoogleCloudOptions, "_warn_if_soft_delete_policy_enabled", create=True
+        ),
+        mock.patch.object(client, "stage_file_with_retry", stage),
+        mock.patch.object(apiclient, "get_service_credentials"),
+        pytest.raises(Submitted, match="handed to DataflowRunner"),
+    ):
+        job.run(options, pipeline_options)
+    return beam_api.Pipeline.FromString(staged["pipeline.pb"])
+
+
+def shuffled(pipeline: beam_api.Pipeline) -> dict[str, str]:
+    """Returns what goes into each shuffle: its stage's name to its PCollection."""
+    return {
+        transform.unique_name: next(iter(transform.inputs.values()))
+        for transform in pipeline.components.transforms.values()
+        if transform.spec.urn == "beam:transform:group_by_key:v1"
+    }
+
+
+def side_inputs(pipeline: beam_api.Pipeline) -> dict[str, str]:
+    """Returns what every worker holds: a stage and a tag to their PCollection."""
+    found = {}
+    for transform in pipeline.components.transforms.values():
+        if transform.spec.urn == "beam:transform:pardo:v1":
+            payload = beam_api.ParDoPayload.FromString(transform.spec.payload)
+            for tag in payload.side_inputs:
+                found[f"{transform.unique_name} {tag}"] = transform.inputs[tag]
+    return found
+
+
+class Measured:
+    """Counts and sizes of all PCollections of one pipeline, as it ran here."""
+
+    def __init__(self, pipeline: beam_api.Pipeline, result: Any) -> None:
+        self.pipeline = pipeline
+        self.elements: dict[str, int] = {}
+        self.mean_bytes: dict[str, float] = {}
+        for info in result.monitoring_infos():
+            name = info.labels.get("PCOLLECTION")
+            if info.urn == monitoring_infos.ELEMENT_COUNT_URN:
+                self.elements[name] = monitoring_infos.extract_counter_value(info)
+            if info.urn == monitoring_infos.SAMPLED_BYTE_SIZE_URN:
+                count, total, *_ = monitoring_infos.extract_distribution(info)
+                self.mean_bytes[name] = total / max(1, count)
+
+
+def measured(job: Any, options: Any) -> Measured:
+    """Runs a job in this process."""
+    kept: list[Measured] = []
+    run = beam.Pipeline.run
+
+    def run_and_keep(pipeline: beam.Pipeline, *arguments: Any, **named: Any) -> Any:
+        message = pipeline.to_runner_api()
+        result = run(pipeline, *arguments, **named)
+        result.wait_until_finish()
+        kept.append(Measured(message, result))
+        return result
+
+    with mock.patch.object(beam.Pipeline, "run", run_and_keep):
+        job.run(options, PipelineOptions([]))
+    (only,) = kept
+    return only
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_what_crosses_and_what_workers_hold(
+    dataset: Path, tmp_path: Path, name: str
+) -> None:
+    job, make_options = JOBS[name]
+    options = make_options(dataset)
+    on_dataflow = translated(job, options, tmp_path)
+    here = measured(job, options)
+    # The same stages, so that what is measured here holds there.
+    assert shuffled(on_dataflow).keys() == shuffled(here.pipeline).keys()
+    assert side_inputs(on_dataflow).keys() == side_inputs(here.pipeline).keys()
+    for stage, collection in shuffled(here.pipeline).items():
+        assert here.elements[collection] <= MOST_ELEMENTS, f"{stage} is not in blocks"
+    for stage, collection in side_inputs(here.pipeline).items():
+        size = here.elements.get(collection, 0) * here.mean_bytes.get(collection, 0)
+        assert size <= MOST_SIDE_BYTES, stage
+
+
+def test_local_paths_are_refused(dataset: Path, tmp_path: Path) -> None:
+    options = replace(JOBS["ingest"][1](dataset), output=tmp_path / "dataset")
+    with pytest.raises(InputError, match="every path must be one that Dataflow's"):
+        ingest.run(options, PipelineOptions(list(DATAFLOW)))
+
+
+def test_two_pipelines_do_not_fit_into_a_template(
+    dataset: Path, tmp_path: Path
+) -> None:
+    options = popularity.PopularityOptions(
+        dataset, slot_rule="equal_rows", overwrite=True
+    )
+    with pytest.raises(InputError, match="`slot_rule` must be equal_time"):
+        translated(popularity, options, tmp_path)
