@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from beam_jobs.sources import parquet, text
 from beam_jobs.sources.lines import line_blocks
@@ -19,6 +18,9 @@ from tfcausal.stats.feature_tables import typed
 from tfcausal.stats.raw_columns import is_text
 
 _LIST_NAME = "features"
+
+# What JSON ends in that is no object of lists; ArrowInvalid is a ValueError.
+_NO_LISTS = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def feature_file(
             another.
         separator: What stands between values.
     Raises:
-        InputError: If it is missing, is of another form or has no column of ids.
+        InputError: If it is missing, is of another form, has no column of ids or two
+            of one name.
     """
     if not as_path(path).is_file():
         raise InputError(
@@ -67,8 +70,14 @@ def feature_file(
         )
     file = InputFile(path, as_path(path).name, 0)
     found = _column_names(file)
+    several = sorted({name for name in found if found.count(name) > 1})
     for name in dict.fromkeys((id_column, own_name)):
-        if found.count(name) == 1:
+        if several and name in found:
+            raise InputError(
+                f"`{path}` must have different column names; got several columns "
+                f"{', '.join(map(repr, several))}. Rename them."
+            )
+        if name in found:
             given = tuple(column for column in lists if column in found)
             return FeatureFile(file, id_column, name, given, separator)
     raise InputError(
@@ -107,8 +116,7 @@ def read_features(source: FeatureFile) -> tuple[pa.Array, pa.Table]:
     file = source.file
     name = file.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        parquet.head(file.path)
-        table = pq.read_table(file.path)
+        table = parquet.read_whole(file.path)
     elif name.endswith(".json"):
         return _json_lists(file)
     elif name.endswith(".ascii"):
@@ -166,12 +174,14 @@ def _json_lists(file: InputFile) -> tuple[pa.Array, pa.Table]:
     try:
         found = json.loads(as_path(file.path).read_bytes())
         ids = pa.array(list(found), pa.string())
-        return ids, pa.table({_LIST_NAME: pa.array(list(found.values()))})
-    except (ValueError, AttributeError, TypeError, pa.ArrowInvalid) as error:
+        lists = pa.table({_LIST_NAME: pa.array(list(found.values()))})
+    except _NO_LISTS as error:
         raise InputError(
             f"`{file.path}` must hold one JSON object with a list of values for each "
             "id; it does not. Check the file."
         ) from error
+    _require_simple(lists.schema, file)
+    return ids, lists
 
 
 def _matrix(file: InputFile) -> tuple[pa.Array, pa.Table]:

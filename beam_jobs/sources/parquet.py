@@ -1,6 +1,7 @@
 """Parquet files, some row groups at a time."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
@@ -77,21 +78,18 @@ def read_row_groups(unit: SourceUnit) -> SourceBlocks:
     Raises:
         InputError: If the file is damaged.
     """
-    try:
-        # Texts are most often stored as dictionaries, which a block wants anyway.
-        names = unit.columns
-        with pq.ParquetFile(
+    names = unit.columns
+    with (
+        _refused(unit.file.path),
+        pq.ParquetFile(
             unit.file.path,
+            # Texts are most often stored as dictionaries, which a block wants anyway.
             read_dictionary=[names.user, names.item],
             page_checksum_verification=True,
-        ) as file:
-            table = file.read_row_groups(unit.row_groups, columns=names.wanted)
+        ) as file,
+    ):
+        table = file.read_row_groups(unit.row_groups, columns=names.wanted)
         _require_sound(table)
-    except _FAULTS as error:
-        raise InputError(
-            f"`{unit.file.path}` must be readable to its end; {first_line(error)}. Copy "
-            "the file again."
-        ) from error
     table = table.unify_dictionaries()
     ordinals = np.arange(len(table), dtype=np.int64)
 
@@ -101,6 +99,29 @@ def read_row_groups(unit: SourceUnit) -> SourceBlocks:
         unit.first_position + ordinals,
     )
     yield SourceBlock(raw, REJECTED_SCHEMA.empty_table())
+
+
+def read_whole(path: str) -> pa.Table:
+    """Reads a small file.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    with _refused(path):
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
+    return table
+
+
+@contextmanager
+def _refused(path: str) -> Iterator[None]:
+    try:
+        yield
+    except _FAULTS as error:
+        raise InputError(
+            f"`{path}` must be readable to its end; {first_line(error)}. Copy the file "
+            "again."
+        ) from error
 
 
 def _require_sound(table: pa.Table) -> None:

@@ -94,9 +94,9 @@ def _require_utf8(names: Sequence[str], path: str) -> None:
     for name in names:
         if utf8.original(name.encode()) != name.encode():
             raise InputError(
-                f"`{path}` must have column names in UTF-8; got "
-                f"{_shown(name.encode())}. Convert it, for instance by `iconv -f "
-                "latin1 -t utf-8`."
+                f"`{path}` must have column names in UTF-8, without NUL; got "
+                f"{_shown(name.encode())!r}. Convert the file, for instance by `iconv "
+                "-f latin1 -t utf-8`."
             )
 
 
@@ -118,32 +118,32 @@ def read_text(unit: SourceUnit) -> SourceBlocks:
         ordinals = done + np.arange(len(batch), dtype=np.int64)
         done += len(batch)
         numbers = wrong.row_numbers(first_row, ordinals)
-        rejected = wrong.take(unit.file.name)
-        if unit.text.between:
-            good = _nothing_between(batch, unit.text)
-            bad = np.flatnonzero(~good)
-            texts = [_joined(batch, unit.text, row) for row in bad]
-            reasons = [WRONG_FIELD_COUNT] * len(bad)
-            more = rejected_table(unit.file.name, numbers[bad], reasons, texts)
-            rejected = pa.concat_tables([rejected, more])
-            batch = batch.filter(pa.array(good))
-            numbers, ordinals = numbers[good], ordinals[good]
-        raw = unit.columns.raw_block(
-            batch.column, numbers, unit.first_position + ordinals
+        good = _nothing_between(batch, unit.text)
+        bad = np.flatnonzero(~good)
+        rejected = rejected_table(
+            unit.file.name,
+            numbers[bad],
+            [WRONG_FIELD_COUNT] * len(bad),
+            [_joined(batch, unit.text, row) for row in bad.tolist()],
         )
-        yield SourceBlock(raw, rejected)
+        chosen = batch.filter(pa.array(good)) if len(bad) else batch
+        raw = unit.columns.raw_block(
+            chosen.column, numbers[good], unit.first_position + ordinals[good]
+        )
+        yield SourceBlock(raw, pa.concat_tables([wrong.take(unit.file.name), rejected]))
 
 
 def _nothing_between(batch: pa.RecordBatch, form: TextForm) -> Bools:
     """Returns [n] whether the columns that stand for no field are empty."""
-    lengths = [pc.binary_length(batch.column(name)) for name in form.between]
-    empty: Bools = sum(column.to_numpy() for column in lengths) == 0
+    empty = np.ones(len(batch), bool)
+    for name in form.between:
+        empty &= pc.binary_length(batch.column(name)).to_numpy() == 0
     return empty
 
 
 def _joined(batch: pa.RecordBatch, form: TextForm, row: int) -> str:
     fields = [batch.column(name)[row].as_py() for name in form.names]
-    return _shown(form.delimiter.encode().join(fields))
+    return form.delimiter.encode().join(fields).decode("utf-8", "backslashreplace")
 
 
 def text_batches(
@@ -172,10 +172,7 @@ def text_batches(
             opened = _Part(path, unit.begin, unit.end)
         source = utf8.Utf8Stream(opened, form.hidden.encode(), amid=unit.begin > 0)
         for batch in _open(source, form, wanted, wrong):
-            if source.hides:
-                columns = [utf8.restored(column) for column in batch.columns]
-                batch = pa.record_batch(columns, batch.schema.names)
-            yield batch
+            yield utf8.restored(batch) if source.hides else batch
         if wrong.reported < len(wrong.numbers):
             # There is no batch behind the last good row that would bring these along.
             nothing = [pa.array([], pa.binary()) for _ in wanted]

@@ -1,15 +1,15 @@
 """Bytes that Arrow's CSV reader cannot take, hidden from it and brought back behind it.
 
 Arrow hands over a row of the wrong form as text, and fails where its bytes are no
-UTF-8; and it loses rows where a block ends beside a NUL. So a byte b that cannot be decoded, or is 0, goes through as the character U+10FF00 + b, at
-the end of the last plane of private use. Should the input hold such a character itself,
-each of its bytes is hidden in the same way: nothing is lost or confused.
+UTF-8; and it loses rows where a block ends beside a NUL. So a byte b that cannot be
+decoded, or is 0, goes through as the character U+10FF00 + b, at the end of the last
+plane of private use. Should the input hold such a character itself, each of its bytes
+is hidden in the same way: nothing is lost or confused.
 """
 
 import codecs
 import io
 import re
-from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 _HIDDEN = 0x10FF00
 _MARK = chr(_HIDDEN).encode()[:2]
 _HIDDEN_BYTE = re.compile(_MARK + rb"([\xbc-\xbf])([\x80-\xbf])")
+_READ_BYTES = 1 << 20
 _BYTE_ORDER_MARK = codecs.BOM_UTF8
 
 
@@ -25,7 +26,7 @@ def _hidden(content: bytes) -> str:
 
 
 # What surrogateescape makes of a byte, and characters that would look hidden.
-_TO_HIDE: Mapping[int, str] = {
+_TO_HIDE = {
     **{0xDC00 + byte: _hidden(bytes([byte])) for byte in range(0x80, 0x100)},
     **{_HIDDEN + byte: _hidden(chr(_HIDDEN + byte).encode()) for byte in range(0x100)},
 }
@@ -72,7 +73,7 @@ class Utf8Stream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Returns so many bytes, fewer only at the end: Arrow counts on that."""
         while not self._ended and not 0 <= size <= len(self._ready):
-            content = self._stream.read(max(size, 0) or None)
+            content = self._stream.read(size if size > 0 else _READ_BYTES)
             self._ended = not content
             self._ready += self._as_utf8(content)
         end = size if size >= 0 else len(self._ready)
@@ -95,12 +96,15 @@ class Utf8Stream(io.RawIOBase):
         return text.translate(self._to_hide).encode()
 
 
-def restored(column: pa.Array) -> pa.Array:
-    """Returns binaries with the hidden bytes in their places again."""
-    hiding = pc.match_substring(column, _MARK)
-    values = column.filter(hiding).to_pylist()
-    originals = pa.array([original(value) for value in values], pa.binary())
-    return pc.replace_with_mask(column, hiding, originals)
+def restored(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns columns of binaries with the hidden bytes in their places again."""
+    columns = []
+    for column in batch.columns:
+        hiding = pc.match_substring(column, _MARK)
+        values = column.filter(hiding).to_pylist()
+        originals = pa.array([original(value) for value in values], pa.binary())
+        columns.append(pc.replace_with_mask(column, hiding, originals))
+    return pa.record_batch(columns, batch.schema.names)
 
 
 def original(content: bytes) -> bytes:

@@ -21,6 +21,7 @@ from beam_jobs.runtime.report import Report, counted_report
 from beam_jobs.runtime.sums import SumArrays, summed
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import DatasetFolder, shard_name
+from tfcausal.schema.interaction_files import write_rows
 from tfcausal.stats.selection import Int64s, Keys, Targets, Threshold, thresholds
 from tfcausal.stats.split_rules import Found, RowBlock, Rule, Selection, Tally
 
@@ -235,7 +236,7 @@ class _WriteParts(_ShardDoFn):
         for name, chosen in members.items():
             path = plan.folder / name / shard_name(shard)
             rows = table.filter(pa.array(chosen))
-            pq.write_table(rows, path, row_group_size=plan.row_group_size)
+            write_rows(rows, path, plan.row_group_size)
             yield counted_report(_NAMESPACE, {name: len(rows)})
         left_out = ~np.logical_or.reduce(list(members.values()))
         yield counted_report(_NAMESPACE, {LEFT_OUT: int(left_out.sum())})

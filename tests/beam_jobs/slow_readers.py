@@ -103,41 +103,42 @@ def accepted(
     """Yields the records whose every field can be read."""
     for number, fields in records:
         try:
-            values = [parse(field) for parse, field in zip(parsers, fields, strict=True)]
-        except (ValueError, UnicodeError):
+            values = [
+                parse(field) for parse, field in zip(parsers, fields, strict=True)
+            ]
+        except (ValueError, OverflowError):
             continue
         yield (number, *values)
 
 
 def _parsers_of(names: Iterable[str]) -> dict[str, Callable[[Any], Any]]:
-    """Returns parsers of the columns to read; ratings and times where they are there."""
+    """Returns parsers of the columns to read; ratings and times only where named."""
     optional = {"rating": rating_of, "timestamp": time_of}
     found = {name: parser for name, parser in optional.items() if name in names}
     return {"user_id": id_of, "item_id": id_of} | found
 
 
-def read_csv(content: bytes) -> Iterator[Row]:
-    """Reads a header and quoted fields; the columns are chosen by name."""
+def csv_records(content: bytes) -> list[list[bytes]]:
+    """Returns the records of a file with quoted fields, the header among them."""
     text = content.removeprefix(_BOM).decode("latin-1")
     csv.field_size_limit(1 << 30)
-    records = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    if not records:
-        return
-    header, *rows = records
-    names = ["user_id", "item_id", "rating", "timestamp"]
-    parsers: list[Callable[[Any], Any]] = [id_of, id_of, rating_of, time_of]
-    if any(header.count(name) > 1 for name in names):
+    records = csv.reader(io.StringIO(text, newline=""))
+    return [[field.encode("latin-1") for field in row] for row in records if row]
+
+
+def read_csv(content: bytes) -> Iterator[Row]:
+    """Reads a header and quoted fields; the columns are chosen by name."""
+    header, *rows = csv_records(content) or [[]]
+    parsers = _parsers_of([name.decode("latin-1") for name in header])
+    if any(header.count(name.encode()) != 1 for name in parsers):
         raise Unreadable
-    found = [place for place, name in enumerate(names) if name in header]
-    if found[:2] != [0, 1]:
-        raise Unreadable
-    places = [header.index(names[place]) for place in found]
+    places = [header.index(name.encode()) for name in parsers]
     chosen = [
-        (number, [row[place].encode("latin-1") for place in places])
+        (number, [row[place] for place in places])
         for number, row in enumerate(rows, 2)
         if len(row) == len(header)
     ]
-    yield from accepted(chosen, *(parsers[place] for place in found))
+    yield from accepted(chosen, *parsers.values())
 
 
 def gunzipped(reader: Reader) -> Reader:
@@ -218,8 +219,8 @@ def read_netflix(content: bytes) -> Iterator[Row]:
     """Reads ratings below items; a line that is neither hides the item."""
     item: bytes | None = None
     records: list[tuple[int, Sequence[Any]]] = []
-    for number, line in enumerate(lines_of(content), 1):
-        line = line.strip()
+    for number, whole in enumerate(lines_of(content), 1):
+        line = whole.strip()
         fields = line.split(b",")
         if re.fullmatch(rb"[^,:]+:", line):
             item = line[:-1].rstrip()

@@ -17,18 +17,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.portability.api import beam_runner_api_pb2 as beam_api
 from apache_beam.runners.dataflow.internal import apiclient
 
-from beam_jobs import (
-    drift,
-    graph,
-    ingest,
-    item_concepts,
-    popularity,
-    sequences,
-    split,
-    triplets,
-)
+from beam_jobs import ingest, popularity
 from beam_jobs.runtime.pipeline import Submitted
-from tests.beam_jobs.raw import raw_rows, write_csv
+from tests.beam_jobs.chain import NUM_ITEMS, NUM_USERS, Step, steps, write_input
 from tfcausal.errors import InputError
 
 DATAFLOW = (
@@ -40,58 +31,20 @@ DATAFLOW = (
     "--staging_location=gs://some-bucket/staging",
     "--no_auth",
 )
-NUM_ROWS, NUM_ITEMS, NUM_USERS = 2_000, 101, 81
 MOST_ELEMENTS = 100
 """Shards, files, row groups and epochs here make fewer elements than this each."""
 MOST_SIDE_BYTES = 100 * (NUM_ITEMS + NUM_USERS) + 4_000
 """docs/beam.md: at most some 100 bytes for each distinct id, whatever the rows."""
 
 
-def drifted(dataset: Path) -> drift.DriftOptions:
-    return drift.DriftOptions(dataset, dataset, dataset.with_name("drift"))
-
-
-JOBS: dict[str, tuple[Any, Any]] = {
-    "ingest": (
-        ingest,
-        lambda dataset: ingest.IngestOptions(
-            str(dataset.with_name("raw")),
-            "csv",
-            dataset,
-            min_core=2,
-            item_features=str(dataset.with_name("films.csv")),
-        ),
-    ),
-    "split": (split, lambda dataset: split.SplitOptions(dataset, "intervened")),
-    "popularity": (popularity, popularity.PopularityOptions),
-    "triplets": (
-        triplets,
-        lambda dataset: triplets.TripletOptions(dataset, epochs=2),
-    ),
-    "sequences": (sequences, sequences.SequenceOptions),
-    "graph": (graph, graph.GraphOptions),
-    "item_concepts": (
-        item_concepts,
-        lambda dataset: item_concepts.ItemConceptOptions(dataset, ("genre",)),
-    ),
-    "drift": (drift, drifted),
-}
-"""In an order in which each finds what it reads."""
-
-
 @pytest.fixture(scope="module")
-def dataset(bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns where the data set goes; raw rows and features lie beside it."""
-    folder = tmp_path_factory.mktemp("raw")
-    raw = write_csv(folder / "raw.csv", raw_rows(num_rows=NUM_ROWS))
-    films = folder / "films.csv"
-    films.write_text(
-        "item_id,genre\n" + "".join(f"film {i},g{i % 7}\n" for i in range(NUM_ITEMS))
-    )
-    for source, target in ((raw, "raw/raw.csv"), (films, "films.csv")):
-        with (bucket / target).open("wb") as stream:
-            stream.write(source.read_bytes())
-    return bucket / "dataset"
+def chain(bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
+    """Returns the jobs, which read and write the bucket."""
+    source = write_input(tmp_path_factory.mktemp("source"))
+    for path in source.rglob("*.csv"):
+        with (bucket / path.relative_to(source)).open("wb") as stream:
+            stream.write(path.read_bytes())
+    return steps(bucket, bucket / "dataset", min_core=2)
 
 
 def translated(
@@ -175,12 +128,11 @@ def measured(job: Any, options: Any) -> Measured:
     return only
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", steps(Path("source"), Path("dataset")))
 def test_what_crosses_and_what_workers_hold(
-    dataset: Path, tmp_path: Path, name: str
+    chain: dict[str, Step], tmp_path: Path, name: str
 ) -> None:
-    job, make_options = JOBS[name]
-    options = make_options(dataset)
+    job, options, _ = chain[name]
     on_dataflow = translated(job, options, tmp_path)
     here = measured(job, options)
     # The same stages, so that what is measured here holds there.
@@ -189,21 +141,21 @@ def test_what_crosses_and_what_workers_hold(
     for stage, collection in shuffled(here.pipeline).items():
         assert here.elements[collection] <= MOST_ELEMENTS, f"{stage} is not in blocks"
     for stage, collection in side_inputs(here.pipeline).items():
-        size = here.elements.get(collection, 0) * here.mean_bytes.get(collection, 0)
-        assert size <= MOST_SIDE_BYTES, stage
+        size = here.elements[collection] * here.mean_bytes[collection]
+        assert 0 < size <= MOST_SIDE_BYTES, stage
 
 
-def test_local_paths_are_refused(dataset: Path, tmp_path: Path) -> None:
-    options = replace(JOBS["ingest"][1](dataset), output=tmp_path / "dataset")
+def test_local_paths_are_refused(chain: dict[str, Step], tmp_path: Path) -> None:
+    options = replace(chain["ingest"].options, output=tmp_path / "dataset")
     with pytest.raises(InputError, match="every path must be one that Dataflow's"):
         ingest.run(options, PipelineOptions(list(DATAFLOW)))
 
 
 def test_two_pipelines_do_not_fit_into_a_template(
-    dataset: Path, tmp_path: Path
+    chain: dict[str, Step], tmp_path: Path
 ) -> None:
-    options = popularity.PopularityOptions(
-        dataset, slot_rule="equal_rows", overwrite=True
+    options = replace(
+        chain["popularity"].options, slot_rule="equal_rows", overwrite=True
     )
     with pytest.raises(InputError, match="`slot_rule` must be equal_time"):
         translated(popularity, options, tmp_path)

@@ -45,10 +45,15 @@ def read(
 
 def test_movielens_with_half_stars(tmp_path: Path) -> None:
     # 10M's ratings.dat and the ratings.csv of 20M, 25M and 32M.
-    (tmp_path / "ratings.dat").write_text("1::122::4.5::838985046\n1::5::838983525\n")
+    (tmp_path / "ratings.dat").write_text(
+        "1::122::4.5::838985046\n1::5::838983525\n1:7:5::4::838983525\n"
+    )
     assert read(tmp_path / "ratings.dat", "movielens") == (
         [("1", "122", 4.5, 838985046)],
-        [("ratings.dat", 2, "wrong_field_count")],
+        [
+            ("ratings.dat", 2, "wrong_field_count"),
+            ("ratings.dat", 3, "wrong_field_count"),
+        ],
     )
     (tmp_path / "ratings.csv").write_text(
         "userId,movieId,rating,timestamp\r\n1,296,0.5,1147880044\r\n1,306,x,1\r\n"
@@ -90,6 +95,18 @@ def test_netflix_combined_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     # An item may go on in the next block.
     monkeypatch.setattr("beam_jobs.sources.text.BLOCK_BYTES", 20)
     assert read(tmp_path, "netflix") == expected
+
+
+@pytest.mark.parametrize("damaged", ["2;", "2", "\x01:x", "8,1,2005-09-062:", "2:,,"])
+def test_netflix_line_that_may_have_been_an_item(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "mv_1.txt").write_text(
+        f"1:\n8,5,2005-05-13\n{damaged}\n7,4,2005-05-13\n3:\n6,3,2005-05-13\n"
+    )
+    # The ratings below it are nobody's; certainly not those of the item before.
+    assert read(tmp_path, "netflix") == (
+        [("8", "1", 5.0, 1115942400), ("6", "3", 3.0, 1115942400)],
+        [("mv_1.txt", 3, "wrong_field_count"), ("mv_1.txt", 4, "empty_item")],
+    )
 
 
 REVIEWS = [
@@ -204,7 +221,7 @@ def test_gowalla_checkins(tmp_path: Path) -> None:
 
 
 def test_coat_matrices(tmp_path: Path) -> None:
-    (tmp_path / "train.ascii").write_text("0 5 0 \n1 0 2\n0 0\n0 0 9x\n")
+    (tmp_path / "train.ascii").write_text("0 5 0 \n1 0 2\n0 .0 -0e3\n0 0 9x\n")
     (tmp_path / "test.ascii").write_text("0.0 0 3\n0 0 0\n0 4 0\n")
     (tmp_path / "propensities.ascii").write_text("0.1 0.2 0.3\n")
     rows, bad = read(tmp_path, "coat")
@@ -216,10 +233,10 @@ def test_coat_matrices(tmp_path: Path) -> None:
         ("1", "0", 1.0, 0),
         ("1", "2", 2.0, 0),
     ]
-    assert bad == [
-        ("train.ascii", 3, "wrong_field_count"),
-        ("train.ascii", 4, "bad_rating"),
-    ]
+    assert bad == [("train.ascii", 4, "bad_rating")]
+    (tmp_path / "train.ascii").write_text("0 5\n1\n0 2\n")
+    with pytest.raises(InputError, match="as many numbers in each line"):
+        read(tmp_path, "coat")
     (tmp_path / "train.ascii").write_text("\n")
     assert read(tmp_path / "train.ascii", "coat") == ([], [])
 
@@ -308,10 +325,33 @@ def test_bad_bytes_in_json(tmp_path: Path) -> None:
     (tmp_path / "log.json").write_bytes(line + bad + line)
     rows, found = read(tmp_path, "json")
     assert len(rows) == 2
-    assert found == [
-        ("log.json", 2, "bad_json"),
-        ("log.json", 3, "wrong_field_count"),
-    ]
+    assert found == [("log.json", 2, "bad_json"), ("log.json", 3, "bad_json")]
+    # A surrogate is no UTF-8 either, though some take it for that.
+    line = b'{"user_id": "a\xed\xa0\x80", "item_id": "x"}\n'
+    (tmp_path / "log.json").write_bytes(line.replace(b"\xed\xa0\x80", b"") + line)
+    assert read(tmp_path, "json") == ([("a", "x")], [("log.json", 2, "bad_json")])
+
+
+@pytest.mark.parametrize("first", ["true", "false", "1.5", "null", "[1]"])
+def test_ids_in_json_are_texts_or_integers(tmp_path: Path, first: str) -> None:
+    line = f'{{"user_id": {first}, "item_id": "x"}}\n'
+    (tmp_path / "log.json").write_text(line * 2)
+    rows, bad = read(tmp_path, "json")
+    assert rows == []
+    assert [row for _, row, _ in bad] == [1, 2]
+
+
+def test_times_in_json_are_exact(tmp_path: Path) -> None:
+    times = [2**53 - 1, 2**53 + 1, 10**17 + 1]
+    (tmp_path / "log.json").write_text(
+        "".join(
+            f'{{"user_id": "a", "item_id": "x", "timestamp": {time}}}\n'
+            for time in times
+        )
+    )
+    rows, bad = read(tmp_path, "json")
+    assert rows == [("a", "x", 2**53 - 1)]
+    assert [row for _, row, _ in bad] == [2, 3]
 
 
 def test_csv_without_a_header_and_with_dates(tmp_path: Path) -> None:

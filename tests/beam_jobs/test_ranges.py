@@ -198,3 +198,14 @@ def test_a_damaged_range_names_the_file(
     options = IngestOptions(str(tmp_path / "raw.csv"), "csv", tmp_path / "dataset")
     with pytest.raises(InputError, match="in rows below 64 bytes"):
         run(options)
+
+
+def test_a_byte_order_mark_amid_a_file_is_no_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbf1 2\n" * 20)
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 16)
+    num_pieces, rows, _ = read(path, "lines")
+    assert num_pieces > 5
+    assert [user for _, user, _ in rows] == ["1"] + ["\ufeff1"] * 19

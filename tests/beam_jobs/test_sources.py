@@ -72,11 +72,9 @@ def test_lines_with_bad_bytes(tmp_path: Path) -> None:
     (unit,) = open_input(str(path), "lines", AskedColumns()).units
     (block,) = read_unit(unit)
     cleaned = clean(block.raw, "train.txt")
-    assert cleaned.rows["item_id"].to_pylist() == ["10", "4"]
-    assert cleaned.rejected["reason"].to_pylist() == ["not_utf8"]
-    assert cleaned.rejected["row"].to_pylist() == [1]
-    # A byte 1 parts fields for the parser, so the whole line is set aside.
-    assert block.rejected["row"].to_pylist() == [2]
+    assert cleaned.rows["item_id"].to_pylist() == ["10", "3", "4"]
+    assert cleaned.rejected["row"].to_pylist() == [1, 2]
+    assert cleaned.rejected["reason"].to_pylist() == ["not_utf8", "control_character"]
 
 
 def test_csv_with_quotes_tabs_gzip_and_a_byte_order_mark(tmp_path: Path) -> None:

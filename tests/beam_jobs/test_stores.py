@@ -6,8 +6,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import ingest, split
-from tests.beam_jobs.raw import raw_rows, write_shards
-from tests.beam_jobs.test_runners import run_chain
+from tests.beam_jobs.chain import run_chain, write_input
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import FILE_NAME, checksums, read_manifest
 
@@ -17,11 +16,11 @@ LOCAL = PipelineOptions(["--runner=local"])
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory, bucket: Path) -> Path:
     """Returns a local folder of raw files, which the bucket holds too."""
-    folder = write_shards(tmp_path_factory.mktemp("raw"), raw_rows())
-    for path in folder.iterdir():
-        with (bucket / "raw" / path.name).open("wb") as stream:
+    source = write_input(tmp_path_factory.mktemp("source"))
+    for path in source.rglob("*.csv"):
+        with (bucket / path.relative_to(source)).open("wb") as stream:
             stream.write(path.read_bytes())
-    return folder
+    return source / "raw"
 
 
 def hidden(folder: Path) -> list[Path]:
@@ -32,9 +31,9 @@ def hidden(folder: Path) -> list[Path]:
 def test_same_bytes_as_on_a_disk(
     raw: Path, bucket: Path, tmp_path: Path, flags: list[str]
 ) -> None:
-    on_disk = run_chain(raw, tmp_path / "dataset", flags)
+    on_disk = run_chain(raw.parent, tmp_path / "dataset", flags)
     dataset = bucket / f"dataset{len(flags)}"
-    assert run_chain(bucket / "raw", dataset, flags) == on_disk
+    assert run_chain(bucket, dataset, flags) == on_disk
     assert hidden(dataset) == []
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tfcausal.stats.sorting import distinct, repeated, stable_order
+from tfcausal.stats.sorting import distinct, key_order, repeated, stable_order
 
 ENDS = [1, 7, 1 << 16, (1 << 16) + 1, 1 << 31, 1 << 53, 1 << 63]
 SIZES = [0, 1, 2, 1_000, 1_025]
@@ -36,6 +36,15 @@ def test_repeated_against_a_dictionary(end: int, size: int) -> None:
     assert places.tolist() == [place for group in groups for place in group]
     expected = [number > 0 for group in groups for number in range(len(group))]
     assert follows.tolist() == expected
+
+
+@pytest.mark.parametrize("end", [1, 1 << 20, 1 << 60])
+@pytest.mark.parametrize("size", SIZES)
+def test_order_of_keys_as_numpy(end: int, size: int) -> None:
+    # Keys that differ in their last bits only, in their first, and equal ones.
+    keys = np.random.default_rng(size).integers(0, end, size, np.uint64)
+    keys[size // 2 :] <<= np.uint64(4)
+    assert np.array_equal(key_order(keys), np.argsort(keys, kind="stable"))
 
 
 @pytest.mark.parametrize("num", [0, 1, 2, 1_000])

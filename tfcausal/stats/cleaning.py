@@ -316,6 +316,9 @@ def _values(column: pa.Array) -> list[Any]:
         column = column.dictionary_decode()
     if is_text(column.type):
         column = column.cast(pa.binary())
+    if pa.types.is_temporal(column.type):
+        # Python's own times begin and end sooner.
+        column = column.cast(pa.string())
     values: list[Any] = column.to_pylist()
     return values
 

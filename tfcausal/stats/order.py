@@ -11,6 +11,7 @@ import numpy as np
 
 from tfcausal.stats import mixing
 from tfcausal.stats.negatives import Int32s, Int64s
+from tfcausal.stats.sorting import key_order
 
 PURPOSE = "order"
 
@@ -40,7 +41,7 @@ def shard_order(
     """
     start = mixing.stream(seed, PURPOSE, epoch)
     keys = mixing.keys(start, users, items, occurrences)
-    return np.argsort(keys, kind="stable")
+    return key_order(keys)
 
 
 def round_robin(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -68,4 +69,4 @@ def block_permutation(seed: int, epoch: int, group: int, num_rows: int) -> Int64
     words = mixing.draws(
         np.asarray([start], np.uint64), np.arange(num_rows) + (group << 32)
     )
-    return np.argsort(words, kind="stable")
+    return key_order(words)

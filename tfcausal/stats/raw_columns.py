@@ -188,7 +188,8 @@ def parse_time(
         text = TextColumn.of(column)
         column = text.dates()
     elif pa.types.is_floating(column.type):
-        column = pc.floor(pc.if_else(_below(column, 1e18), column, None))
+        # From here on, a float64 may stand for another whole number than was written.
+        column = pc.floor(pc.if_else(_below(column, 1 << 53), column, None))
     elif (numbers := _plain_numbers(column)) is not None:
         column = numbers
     elif not pa.types.is_integer(column.type):

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tfcausal.stats.crc32c import crc32c, crc32c_rows
+from tfcausal.stats.sorting import stable_order
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -291,7 +292,7 @@ def _walk(letters: Bytes, messages: Spans) -> _Walk:
         active = active[good & (value_ends < ends)]
     empty = tuple(np.empty(0, np.int64) for _ in range(5))
     joined = [np.concatenate(arrays) for arrays in zip(empty, *parts, strict=True)]
-    order = np.argsort(joined[0], kind="stable")
+    order = stable_order(joined[0])
     owners, numbers, kinds, value_begins, value_ends = (part[order] for part in joined)
     return _Walk(owners, numbers, kinds, Spans(value_begins, value_ends), malformed)
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
 from tfcausal.stats import mixing
+from tfcausal.stats.sorting import key_order
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -166,7 +167,7 @@ class SequenceRule:
         start = mixing.stream(self.seed, ORDER_PURPOSE, epoch)
         words = mixing.keys(start, rows.users[firsts], ends - firsts)
         # Equal words are equal samples, or in the order in which they were cut.
-        chosen = np.argsort(words, kind="stable")
+        chosen = key_order(words)
         return firsts[chosen], ends[chosen]
 
     def _ends_by_user(self, rows: UserRows, epoch: int) -> tuple[Int64s, Int64s]:
