@@ -38,7 +38,7 @@ def first_object(file: InputFile) -> dict[str, Any] | None:
         (line,) = block.texts.slice(0, 1).view(pa.binary()).to_pylist()
         try:
             # Unlike Arrow's parser, Python's tells the kinds of values apart.
-            found = json.loads(line)
+            found = json.loads(line.decode())
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):

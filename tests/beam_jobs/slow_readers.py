@@ -7,7 +7,6 @@ import math
 import re
 import unicodedata
 import zlib
-from calendar import timegm
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -70,8 +69,6 @@ def time_of(value: Any) -> int:
     """Returns whole seconds; raises ValueError if it is no time since 1970."""
     if isinstance(value, bytes):
         value = value.decode("utf-8")
-    if isinstance(value, datetime):
-        value = timegm(value.timetuple())
     try:
         number = Decimal(value.strip() if isinstance(value, str) else value)
         fits = number.is_finite() and 0 <= number < 1 << 63 and "_" not in str(value)
@@ -201,14 +198,16 @@ def read_json(content: bytes) -> Iterator[Row]:
             raise ValueError("a member comes twice")
         return dict(pairs)
 
-    parsers = _parsers_of(())
     records = []
-    for number, line in enumerate(lines_of(content), 1):
+    lines = [line.strip() for line in lines_of(content)]
+    try:
+        # The first object says which of these there are.
+        parsers = _parsers_of(json.loads(lines[0].decode()))
+    except (ValueError, TypeError, RecursionError, IndexError) as error:
+        raise Unreadable from error
+    for number, line in enumerate(lines, 1):
         try:
-            found = json.loads(line.strip().decode(), object_pairs_hook=once)
-            if number == 1:
-                # The first object says which of these there are.
-                parsers = _parsers_of(found)
+            found = json.loads(line.decode(), object_pairs_hook=once)
             records.append((number, [found[name] for name in parsers]))
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
@@ -283,12 +282,21 @@ def read_parquet(content: bytes) -> Iterator[Row]:
         with pq.ParquetFile(
             pa.BufferReader(content), page_checksum_verification=True
         ) as file:
-            rows = file.read().to_pylist()
+            table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Unreadable from error
-    parsers = _parsers_of(file.schema.names)
+    parsers = _parsers_of(table.schema.names)
+    if "timestamp" in parsers and pa.types.is_timestamp(table["timestamp"].type):
+        times = [_whole_seconds(time) for time in table["timestamp"]]
+        table = table.drop_columns(["timestamp"]).append_column("timestamp", [times])
+    rows = table.to_pylist()
     records = [
         (number, [row.get(name) for name in parsers])
         for number, row in enumerate(rows, 1)
     ]
     yield from accepted(records, *parsers.values())
+
+
+def _whole_seconds(time: pa.TimestampScalar) -> int | None:
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[time.type.unit]
+    return None if time.value is None else time.value // per_second

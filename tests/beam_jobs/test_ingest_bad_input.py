@@ -175,3 +175,8 @@ def test_parquet_without_rows_and_with_wrong_types(tmp_path: Path) -> None:
     refused(ingest(raw, dataset, format="parquet"), "at least one row")
     pq.write_table(pa.table({"user_id": [1.5], "item_id": [1]}), raw)
     refused(ingest(raw, dataset, format="parquet"), "must hold text or integers")
+    for kind in (pa.time32("s"), pa.duration("s"), pa.decimal128(5)):
+        times = pa.nulls(1, kind)
+        table = pa.table({"user_id": [1], "item_id": [1], "timestamp": times})
+        pq.write_table(table, raw)
+        refused(ingest(raw, dataset, format="parquet"), "the timestamp column")

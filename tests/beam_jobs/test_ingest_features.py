@@ -141,7 +141,7 @@ def test_wrong_options_and_types(tmp_path: Path) -> None:
         ingest(tmp_path, "a", item_features=str(path), list_columns=("genres",))
     with pytest.raises(InputError, match="`--item_features` must name a file"):
         ingest(tmp_path, "a", item_features=str(tmp_path / "none.csv"))
-    with pytest.raises(InputError, match="local or mounted"):
+    with pytest.raises(InputError, match="must be a local path"):
         ingest(tmp_path, "a", item_features="ftp://host/items.csv")
     with pytest.raises(InputError, match="`list_separator` must be"):
         ingest(tmp_path, "a", list_separator="")

@@ -1,16 +1,25 @@
 """Everything that Beam sends to workers survives the way there."""
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 from apache_beam.internal import cloudpickle_pickler as cloudpickle
+from apache_beam.transforms.ptransform import PTransformWithSideInputs
 
+from beam_jobs import popularity as popularity_job
+from beam_jobs import split as split_job
+from beam_jobs.popularity import PopularityOptions
 from beam_jobs.runtime.report import MergeReports, Report
 from beam_jobs.sources.feature_file import FeatureFile
 from beam_jobs.sources.ranges import RangeRows
 from beam_jobs.sources.units import ColumnNames, InputFile, SourceUnit
+from beam_jobs.split import SplitOptions
 from beam_jobs.transforms import ingest, popularity, split, triplets
+from tests.beam_jobs.chain import run_chain, write_input
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.stats.cleaning import extras_of
 from tfcausal.stats.negatives import Uniform
@@ -47,6 +56,7 @@ TRIPLETS = triplets.TripletPlan(
         ingest.CutVocabularies(1, None, 4, "latest"),
         ingest.WriteFeatures(Path("f"), 8),
         popularity.CountItems(3),
+        popularity.CountPositives(3, "like"),
         triplets.DrawShard(TRIPLETS),
         MergeReports(),
     ],
@@ -76,6 +86,54 @@ def test_dofns_and_combine_fns(sent: Any) -> None:
 )
 def test_what_crosses_a_shuffle(sent: Any) -> None:
     assert cloudpickle.loads(cloudpickle.dumps(sent)) == sent
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for found in kind.__subclasses__():
+        yield found
+        yield from subclasses(found)
+
+
+def state(value: Any) -> Any:
+    """Returns what an object holds, of those that do not say when they are equal."""
+    own = type(value).__module__.startswith("beam_jobs")
+    if not own or dataclasses.is_dataclass(value):
+        return value
+    return {name: state(held) for name, held in vars(value).items()}
+
+
+def test_all_that_the_jobs_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    build = PTransformWithSideInputs.__init__
+
+    def noting(self: Any, fn: Any, *others: Any, **named: Any) -> None:
+        sent.append(fn)
+        build(self, fn, *others, **named)
+
+    monkeypatch.setattr(PTransformWithSideInputs, "__init__", noting)
+    source = write_input(tmp_path / "source")
+    dataset = tmp_path / "dataset"
+    run_chain(source, dataset, [], min_core=2, max_items=60)
+    by_day = PopularityOptions(
+        dataset, by_day=True, confounder="rating", overwrite=True
+    )
+    by_rows = PopularityOptions(dataset, slot_rule="equal_rows", overwrite=True)
+    for other in (by_day, by_rows):
+        popularity_job.run(other)
+    split_job.run(SplitOptions(dataset, "popular_share", overwrite=True))
+    own = [fn for fn in sent if type(fn).__module__.startswith("beam_jobs")]
+    for fn in own:
+        again = cloudpickle.loads(cloudpickle.dumps(fn))
+        assert type(again) is type(fn)
+        assert state(again) == state(fn)
+    # None is left out but what counts a label, which this data set does not have.
+    defined = {*subclasses(beam.DoFn), *subclasses(beam.CombineFn)}
+    ours = {kind for kind in defined if kind.__module__.startswith("beam_jobs.")}
+    bases = {kind for kind in ours if kind.__subclasses__()}
+    missed = ours - bases - {type(fn) for fn in own}
+    assert missed == {popularity.CountPositives}
 
 
 def test_targets_keep_their_arrays() -> None:

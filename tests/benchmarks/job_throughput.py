@@ -4,9 +4,11 @@
 
 Writes synthetic rows as Parquet and as CSV, then runs the jobs one after the other, in
 processes of their own whose whole time counts: imports, pipeline, files, checksums.
-DuckDB, Polars and Beam pipelines that work row by row do the same on the same files.
+DuckDB and Polars do the same on the same files, and Beam pipelines that work row by row
+on the first shard of them.
 """
 
+import math
 import shutil
 import sys
 import tempfile
@@ -29,6 +31,7 @@ ROWS_IN_FILE = 1 << 21
 ROW_GROUP_SIZE = 131_072
 NUM_ITEMS = 50_000
 ROWS_OF_A_USER = 200
+ROWS_OF_A_SHARD = 2_500_000
 MAX_LENGTH = 20
 
 
@@ -76,7 +79,7 @@ def beam_popularity(train: Path) -> None:
     with beam.Pipeline(runner=LOCAL_RUNNER) as pipeline:
         _ = (
             pipeline
-            | beam.io.ReadFromParquet(f"{train}/*.parquet", columns=["item"])
+            | beam.io.ReadFromParquet(f"{train}/part-00000.parquet", columns=["item"])
             | beam.Map(lambda row: (row["item"], 1))
             | beam.CombinePerKey(sum)
         )
@@ -171,8 +174,13 @@ def other(name: str, train: Path) -> Usage:
 @click.option("--rows", default=20_000_000, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write.")
 @click.option("--runner", default=LOCAL_RUNNER, show_default=True)
+@click.option(
+    "--others/--no-others", default=True, help="Whether to measure those too."
+)
 @click.option("--other", "other_name", type=click.Choice(list(OTHERS)), hidden=True)
-def main(rows: int, folder: Path | None, runner: str, other_name: str | None) -> None:
+def main(
+    rows: int, folder: Path | None, runner: str, others: bool, other_name: str | None
+) -> None:
     """Measure every job."""
     if other_name:
         assert folder is not None
@@ -184,6 +192,10 @@ def main(rows: int, folder: Path | None, runner: str, other_name: str | None) ->
     for column in ("what", "rows", "seconds", "rows/s", "peak MiB"):
         table.add_column(column, justify="left" if column == "what" else "right")
 
+    def compare(name: str, of: int) -> None:
+        if others:
+            show(name, of, other(name, train))
+
     def show(what: str, of: int, usage: Usage) -> None:
         table.add_row(
             what,
@@ -194,9 +206,9 @@ def main(rows: int, folder: Path | None, runner: str, other_name: str | None) ->
         )
         Console(stderr=True).print(f"{what}: {usage.seconds:.1f} s")
 
-    data = work / "data"
+    data, shards = work / "data", max(4, math.ceil(rows / ROWS_OF_A_SHARD))
     to = [f"--output={data}", f"--runner={runner}"]
-    shape = ("--repeats=keep", "--num_shards=8")
+    shape = ("--repeats=keep", f"--num_shards={shards}")
     usage = job("ingest", f"--input={work}/csv", "--format=csv", *to, *shape)
     show("ingest, CSV", rows, usage)
     shutil.rmtree(data)
@@ -209,14 +221,15 @@ def main(rows: int, folder: Path | None, runner: str, other_name: str | None) ->
     train = data / "splits" / "train"
     trained = sum(pq.read_metadata(path).num_rows for path in train.iterdir())
     show("popularity", trained, job("popularity", *on))
-    for name in ("duckdb_popularity", "polars_popularity", "beam_popularity"):
-        show(name, trained, other(name, train))
-    show("triplets, four negatives", trained, job("triplets", *on, "--epochs=1"))
     first = pq.read_metadata(train / "part-00000.parquet").num_rows
-    show("beam_triplets, one shard", first, other("beam_triplets", train))
+    compare("duckdb_popularity", trained)
+    compare("polars_popularity", trained)
+    compare("beam_popularity", first)
+    show("triplets, four negatives", trained, job("triplets", *on, "--epochs=1"))
+    compare("beam_triplets", first)
     show("sequences, every prefix", trained, job("sequences", *on))
-    for name in ("duckdb_sequences", "polars_sequences"):
-        show(name, trained, other(name, train))
+    compare("duckdb_sequences", trained)
+    compare("polars_sequences", trained)
     show("graph", trained, job("graph", *on))
     shutil.rmtree(work)
     Console().print(table)

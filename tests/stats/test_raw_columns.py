@@ -79,8 +79,12 @@ def test_units_of_numbers() -> None:
     # A type that is a time has its own unit.
     _, found = parse_time(pa.array([5_000], pa.timestamp("ms")), "days")
     assert found.to_pylist() == [5]
-    _, found = parse_time(pa.array([1], pa.date32()), "s")
-    assert found.to_pylist() == [86_400]
+    for unit, per_second in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
+        values = [0, per_second, 2 * per_second - 1, -1, -per_second, None]
+        found = parse_time(pa.array(values, pa.timestamp(unit, "UTC")), "s")[1]
+        assert found.to_pylist() == [0, 1, 1, None, None, None]
+    _, found = parse_time(pa.array([1, -1], pa.date32()), "s")
+    assert found.to_pylist() == [86_400, None]
 
 
 def test_whole_numbers() -> None:

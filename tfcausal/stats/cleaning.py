@@ -21,6 +21,7 @@ from tfcausal.stats.raw_columns import (
     TimestampUnit,
     is_missing,
     is_text,
+    is_time,
     nulls,
     parse_integer,
     parse_real,
@@ -294,7 +295,7 @@ def require_types(
         if role in ("label", "extra"):
             fits = fits or pa.types.is_boolean(found)
         if role == columns.TIMESTAMP:
-            fits = fits or pa.types.is_temporal(found)
+            fits = fits or is_time(found)
         if not fits:
             numbers = role in (columns.RATING, "label", "extra")
             raise InputError(
@@ -316,7 +317,7 @@ def _values(column: pa.Array) -> list[Any]:
         column = column.dictionary_decode()
     if is_text(column.type):
         column = column.cast(pa.binary())
-    if pa.types.is_temporal(column.type):
+    if is_time(column.type):
         # Python's own times begin and end sooner.
         column = column.cast(pa.string())
     values: list[Any] = column.to_pylist()

@@ -20,6 +20,7 @@ TimestampUnit = Literal["s", "ms", "days", "iso"]
 TIMESTAMP_UNITS: tuple[TimestampUnit, ...] = ("s", "ms", "days", "iso")
 
 DAY_SECONDS = 86_400
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 _MAX_DIGITS = 18
 _DENSE = 4
@@ -134,6 +135,11 @@ def is_text(found: pa.DataType) -> bool:
     )
 
 
+def is_time(found: pa.DataType) -> bool:
+    """Returns whether a type holds points in time."""
+    return bool(pa.types.is_timestamp(found) or pa.types.is_date(found))
+
+
 def parse_real(column: pa.Array) -> tuple[TextColumn | None, pa.Array]:
     """Reads real numbers.
 
@@ -181,8 +187,12 @@ def parse_time(
         null where there is no time or one before.
     """
     text = None
-    if pa.types.is_temporal(column.type):
-        column = column.cast(pa.timestamp("s"), safe=False)
+    per_second = 1_000 if unit == "ms" else 1
+    if is_time(column.type):
+        if pa.types.is_date(column.type):
+            column = column.cast(pa.timestamp("s"))
+        per_second = _PER_SECOND[column.type.unit]
+        column = column.cast(pa.int64())
         unit = "s"
     elif unit == "iso":
         text = TextColumn.of(column)
@@ -196,8 +206,8 @@ def parse_time(
         text = TextColumn.of(column)
         column = text.numbers(_TIME, pa.int64(), drop=r"^\+|\.\d*$")
     seconds = column.cast(pa.int64(), safe=False)
-    if unit == "ms":
-        seconds = pc.divide(seconds, 1_000)
+    if per_second > 1:
+        seconds = pc.divide(seconds, per_second)
     if unit == "days":
         # A number of days that overflows is no time either.
         seconds = pc.if_else(pc.less(seconds, 1 << 40), seconds, None)
