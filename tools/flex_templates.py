@@ -38,6 +38,15 @@ def metadata(job: Job) -> str:
         }
         for field in dataclasses.fields(options)
     ]
+    parameters.append(
+        {
+            "name": "sdk_container_image",
+            "label": "Image of the workers",
+            "helpText": "The image of deploy/dataflow/Dockerfile.",
+            "isOptional": True,
+            "paramType": "TEXT",
+        }
+    )
     content = {
         "name": f"tfcausal {job.name}",
         "description": job.summary,

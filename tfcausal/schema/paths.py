@@ -29,7 +29,7 @@ SCHEMES = ("gs", "s3", "abfs", "abfss", "hdfs")
 # As a pathlib.Path, the slashes after a scheme have become one.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _READ_BYTES = 8 << 20
-_SETTINGS = {"gs:": "?retry_limit_seconds=60"}
+_SETTINGS = {"gs:": "?retry_limit_seconds=20"}
 """By scheme. Without it, a machine without credentials would be silent for long."""
 
 
