@@ -249,7 +249,7 @@ class Ingest(beam.PTransform):
             WriteShards(folder.interactions, plan.row_group_size),
             *vocabularies.values(),
         ).with_outputs(REPORTS, main="none")
-        _ = (
+        rejected = (
             read[REJECTED]
             | "GroupRejected" >> beam.GroupByKey()
             | "WriteRejected" >> beam.ParDo(WriteRejected(folder.rejected))
@@ -259,7 +259,7 @@ class Ingest(beam.PTransform):
             | "Files" >> beam.Create(plan.file_groups)
             | "Checksums" >> beam.Map(_checksums)
         )
-        reports += [written[REPORTS], checksums]
+        reports += [written[REPORTS], rejected, checksums]
         for source in plan.features:
             files = pipeline | f"File_{source.features_of}" >> beam.Create([source])
             aligned = files | f"WriteFeatures_{source.features_of}" >> beam.ParDo(
@@ -388,5 +388,4 @@ def _ingest_spilling(plan: IngestPlan, spilled: Path) -> Iterator[Report]:
         align = WriteFeatures(plan.folder, plan.row_group_size)
         yield from route(call(align, [source], ids[_tag_of(source)]), lambda _: None)
         yield _feature_checksum(source)
-    for _ in call(WriteRejected(folder.rejected), rejected.take()):
-        pass
+    yield from call(WriteRejected(folder.rejected), rejected.take())

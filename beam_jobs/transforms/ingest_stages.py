@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_jobs.runtime.ahead import ahead
-from beam_jobs.runtime.report import counted, failed
+from beam_jobs.runtime.report import Report, counted, failed
 from beam_jobs.sources.forms import read_unit
 from beam_jobs.sources.ranges import RangeRows, placed
 from beam_jobs.sources.units import SourceUnit
@@ -265,11 +265,11 @@ class WriteRejected(beam.DoFn):
         """Keeps where to write."""
         self._folder = folder
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[None]:
-        """Yields nothing."""
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Report]:
+        """Yields an empty report, which the last stage has to wait for."""
         shard, blocks = element
         table = pa.concat_tables([table_from_bytes(block) for block in blocks])
         keys = [(name, "ascending") for name in REJECTED_SCHEMA.names]
         ordered = table.take(pc.sort_indices(table, sort_keys=keys))
         pq.write_table(ordered, self._folder / shard_name(shard))
-        yield from ()
+        yield Report()

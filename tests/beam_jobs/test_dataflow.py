@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import apache_beam as beam
+import numpy as np
 import pytest
 from apache_beam.internal.gcp import auth
 from apache_beam.metrics import monitoring_infos
@@ -20,7 +21,9 @@ from apache_beam.runners.dataflow.internal import apiclient
 from beam_jobs import ingest, popularity
 from beam_jobs.runtime.pipeline import Submitted
 from tests.beam_jobs.chain import NUM_ITEMS, NUM_USERS, Step, steps, write_input
+from tests.beam_jobs.raw import raw_rows
 from tfcausal.errors import InputError
+from tfcausal.schema.manifest import read_manifest
 
 DATAFLOW = (
     "--runner=DataflowRunner",
@@ -31,16 +34,17 @@ DATAFLOW = (
     "--staging_location=gs://some-bucket/staging",
     "--no_auth",
 )
-MOST_ELEMENTS = 100
-"""Shards, files, row groups and epochs here make fewer elements than this each."""
-MOST_SIDE_BYTES = 100 * (NUM_ITEMS + NUM_USERS) + 4_000
-"""docs/beam.md: at most some 100 bytes for each distinct id, whatever the rows."""
+NUM_ROWS = 8_000
+MOST_ELEMENTS = 40
+"""Pairs of shards, files, row groups, epochs are fewer, users, items and rows more."""
+MOST_SIDE_BYTES = 9_000
+"""Some 50 bytes for each distinct id; one column of the rows would weigh more."""
 
 
 @pytest.fixture(scope="module")
 def chain(bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
     """Returns the jobs, which read and write the bucket."""
-    source = write_input(tmp_path_factory.mktemp("source"))
+    source = write_input(tmp_path_factory.mktemp("source"), raw_rows(num_rows=NUM_ROWS))
     for path in source.rglob("*.csv"):
         with (bucket / path.relative_to(source)).open("wb") as stream:
             stream.write(path.read_bytes())
@@ -94,6 +98,27 @@ def side_inputs(pipeline: beam_api.Pipeline) -> dict[str, str]:
     return found
 
 
+def not_awaited(pipeline: beam_api.Pipeline) -> set[str]:
+    """Returns the stages that may still run while the last stage writes a manifest."""
+    stages = {
+        transform.unique_name: transform
+        for transform in pipeline.components.transforms.values()
+        if not transform.subtransforms and transform.outputs != transform.inputs
+    }
+    maker = {
+        collection: name
+        for name, transform in stages.items()
+        for collection in transform.outputs.values()
+    }
+    left = [name for name in stages if name.startswith("Finish/Finish")]
+    awaited = set(left)
+    while left:
+        before = {maker[name] for name in stages[left.pop()].inputs.values()}
+        left += before - awaited
+        awaited |= before
+    return stages.keys() - awaited
+
+
 class Measured:
     """Counts and sizes of all PCollections of one pipeline, as it ran here."""
 
@@ -135,14 +160,23 @@ def test_what_crosses_and_what_workers_hold(
     job, options, _ = chain[name]
     on_dataflow = translated(job, options, tmp_path)
     here = measured(job, options)
+    assert not_awaited(on_dataflow) == set()
     # The same stages, so that what is measured here holds there.
     assert shuffled(on_dataflow).keys() == shuffled(here.pipeline).keys()
     assert side_inputs(on_dataflow).keys() == side_inputs(here.pipeline).keys()
     for stage, collection in shuffled(here.pipeline).items():
-        assert here.elements[collection] <= MOST_ELEMENTS, f"{stage} is not in blocks"
+        # One report of each stage and shard comes to the last stage.
+        if not stage.startswith("Finish/"):
+            assert here.elements[collection] <= MOST_ELEMENTS, f"{stage}: no blocks"
     for stage, collection in side_inputs(here.pipeline).items():
         size = here.elements[collection] * here.mean_bytes[collection]
         assert 0 < size <= MOST_SIDE_BYTES, stage
+
+
+def test_bounds_tell_blocks_from_rows(chain: dict[str, Step]) -> None:
+    rows = read_manifest(chain["ingest"].target, kind="dataset").counts["interactions"]
+    assert min(NUM_USERS, NUM_ITEMS) > MOST_ELEMENTS
+    assert rows * np.dtype(np.int32).itemsize > MOST_SIDE_BYTES
 
 
 def test_local_paths_are_refused(chain: dict[str, Step], tmp_path: Path) -> None:
