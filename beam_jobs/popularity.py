@@ -44,7 +44,7 @@ from beam_jobs.transforms.popularity import (
     CountSlots,
     CountTimes,
     part_paths,
-    take,
+    read_counted,
 )
 from beam_jobs.transforms.popularity_tables import (
     Counted,
@@ -63,12 +63,8 @@ from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import Manifest, file_checksum, read_manifest
 from tfcausal.schema.paths import as_path
 from tfcausal.stats.day_counts import SECONDS_OF_DAY, DayRows, DayTotals
-from tfcausal.stats.discretisation import (
-    DISCRETISATIONS,
-)
-from tfcausal.stats.popularity import (
-    entropy,
-)
+from tfcausal.stats.discretisation import DISCRETISATIONS
+from tfcausal.stats.popularity import entropy
 from tfcausal.stats.slots import (
     EQUAL_TIME,
     SLOT_RULES,
@@ -311,7 +307,8 @@ def _finish(
     parts = work.dataset.splits.details["parts"]
     rows = {TRAIN: counted.observed, TRAIN_INTERVENED: counted.intervened}
     entropies = {
-        part: rows[part] if part in rows else take(work.folder, part) for part in parts
+        part: rows[part] if part in rows else read_counted(work.folder, part)
+        for part in parts
     }
     details["entropy"] = {
         part: entropy(found) for part, found in sorted(entropies.items())
@@ -401,10 +398,10 @@ def _counts_at_once(work: _Work, begins: tuple[int, ...]) -> list[Count]:
 
 def _take_counts(work: _Work, begins: tuple[int, ...]) -> Counted:
     """Returns what `_counts_at_once` has counted."""
-    found = take(work.folder, TRAIN)
+    found = read_counted(work.folder, TRAIN)
     intervened = np.zeros(work.dataset.num_items, np.int64)
     if work.dataset.has_part(TRAIN_INTERVENED):
-        intervened = take(work.folder, TRAIN_INTERVENED)
+        intervened = read_counted(work.folder, TRAIN_INTERVENED)
     if not begins:
         return Counted(found, intervened)
     return Counted(found.sum(axis=0), intervened, begins, found)
@@ -431,7 +428,9 @@ def _slot_begins(
     count = Count("times", TRAIN, paths, CountTimes(first, last))
     _run([CountRows([count], work.folder)], pipeline_options, _leave_open, work.folder)
     width = TimeCounts.zeros(first, last).width
-    return equal_rows_begins(take(work.folder, "times"), num_slots, first, width)
+    return equal_rows_begins(
+        read_counted(work.folder, "times"), num_slots, first, width
+    )
 
 
 def _leave_open(report: Report) -> None:

@@ -32,8 +32,8 @@ from tfcausal.schema.dataset import TRAINING_PARTS, epoch_name
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
-    file_checksum,
     read_manifest,
+    require_files,
     require_input,
 )
 from tfcausal.schema.paths import as_path
@@ -222,12 +222,7 @@ def _checked_run(folder: Path, dataset: SplitDataset) -> Manifest:
                 f"`{folder}` must have vectors of {expected} {name}, as the data set "
                 f"has; got {len(values)}. Train again on `{dataset.folder.root}`."
             )
-    for name, promised in manifest.files.items():
-        if file_checksum(folder / name) != promised:
-            raise InputError(
-                f"`{folder / name}` must be as training wrote it; its checksum is not "
-                "that of the manifest. Train again, or restore the file."
-            )
+    require_files(manifest, folder)
     return manifest
 
 

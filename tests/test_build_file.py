@@ -39,7 +39,7 @@ def _files(node: ast.expr, tables: dict[str, dict], root: Path) -> Iterator[str]
         assert isinstance(node.func, ast.Name)
         assert node.func.id == "glob"
         assert not node.keywords, "a glob that leaves files out is not understood here"
-        for pattern in node.args[0].elts:  # type: ignore[attr-defined]
+        for pattern in node.args[0].elts:
             for text in _patterns(pattern, tables):
                 for path in root.glob(text):
                     if not _is_in_another_package(path, root):

@@ -5,12 +5,14 @@ import json
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.beam_jobs.chain import steps
 from tests.test_import_rules import WORKERS_MAY_IMPORT, imports
 
 ROOT = Path(__file__).parents[1]
@@ -29,13 +31,17 @@ def tool(name: str) -> ModuleType:
 
 def test_templates_have_the_jobs_options() -> None:
     flex_templates = tool("flex_templates")
-    modules = {path.stem for path in (ROOT / "beam_jobs").glob("*.py")} - {"__init__"}
-    assert {module.JOB.name for module in flex_templates.JOBS} == modules
-    for module in flex_templates.JOBS:
-        found = (FOLDER / f"{module.JOB.name}.json").read_text(encoding="utf-8")
-        assert found == flex_templates.metadata(module.JOB), "run tools/flex_templates"
+    files = {path.stem for path in FOLDER.glob("*.json")}
+    assert {job.name for job in flex_templates.JOBS} == files
+    assert files == steps(Path("source"), Path("dataset")).keys()
+    for job in flex_templates.JOBS:
+        found = (FOLDER / f"{job.name}.json").read_text(encoding="utf-8")
+        assert found == flex_templates.metadata(job), "run tools/flex_templates"
+        parser = ArgumentParser(add_help=False)
+        job.flags._add_argparse_args(parser)
+        flags = {action.dest for action in parser._actions}
         names = {parameter["name"] for parameter in json.loads(found)["parameters"]}
-        assert names >= {"overwrite"}
+        assert names == flags | {"sdk_container_image"}
 
 
 @pytest.mark.parametrize("job", ["ingest", "item_concepts"])

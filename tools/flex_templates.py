@@ -1,26 +1,23 @@
 """Writes deploy/dataflow/JOB.json: each job's parameters, for a Flex Template."""
 
 import dataclasses
+import importlib
 import json
+import pkgutil
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
-from beam_jobs import (
-    drift,
-    graph,
-    ingest,
-    item_concepts,
-    popularity,
-    sequences,
-    split,
-    triplets,
-)
+import beam_jobs
 from beam_jobs.runtime.command import Job
 from tfcausal.schema.options import field_meanings, field_types
 
-JOBS = (ingest, split, popularity, triplets, sequences, graph, item_concepts, drift)
+JOBS: list[Job] = [
+    importlib.import_module(f"beam_jobs.{found.name}").JOB
+    for found in pkgutil.iter_modules(beam_jobs.__path__)
+    if not found.ispkg
+]
 FOLDER = Path(__file__).parents[1] / "deploy" / "dataflow"
 
 
@@ -70,7 +67,7 @@ def _type(kind: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for module in JOBS:
-        path = FOLDER / f"{module.JOB.name}.json"
-        path.write_text(metadata(module.JOB), encoding="utf-8")
+    for job in JOBS:
+        path = FOLDER / f"{job.name}.json"
+        path.write_text(metadata(job), encoding="utf-8")
         print(path.relative_to(FOLDER.parents[1]))

@@ -49,7 +49,7 @@ _NOT_PROMISED = {
 """Options that say where, not what: a manifest leaves them out."""
 
 
-class Submitted(Exception):  # noqa: N818 - all is well
+class Submitted(Exception):  # noqa: N818 - a way to end well, like StopIteration
     """The pipeline runs elsewhere, or will; its last stage seals the folder."""
 
 

@@ -14,7 +14,7 @@ from beam_jobs.transforms.popularity import (
     CountPositives,
     CountValues,
     part_paths,
-    take,
+    read_counted,
 )
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
@@ -97,7 +97,7 @@ class Confounder:
             InputError: If values are infinite or too many, or a label is not 0 or 1.
         """
         if self.label is not None:
-            labels = ValueCounts.from_records(take(folder, _LABELS))
+            labels = ValueCounts.from_records(read_counted(folder, _LABELS))
             wrong = labels.values[(labels.values != 0) & (labels.values != 1)]
             if labels.missing or len(wrong):
                 raise InputError(
@@ -106,11 +106,13 @@ class Confounder:
                     "column."
                 )
         if self.of_items is None:
-            found = ValueCounts.from_records(take(folder, _VALUES))
+            found = ValueCounts.from_records(read_counted(folder, _VALUES))
         else:
             values = self.of_items.copy()
             values[UNKNOWN_INDEX] = np.nan
-            positives = take(folder, _POSITIVES) if self.label is not None else None
+            positives = (
+                read_counted(folder, _POSITIVES) if self.label is not None else None
+            )
             found = ValueCounts.of(values, popularity, positives)
         found.require_usable(self.column)
         return found

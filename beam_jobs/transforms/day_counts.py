@@ -19,7 +19,7 @@ from beam_jobs.runtime.spill import Spill, spill_folder
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import TRAIN_INTERVENED
-from tfcausal.schema.manifest import file_checksum, read_manifest
+from tfcausal.schema.manifest import read_manifest, require_files
 from tfcausal.stats.arrow_bytes import table_from_bytes, table_to_bytes
 from tfcausal.stats.day_counts import (
     add_day_counts,
@@ -187,12 +187,7 @@ def open_earlier(root: Path, first_day: np.datetime64) -> EarlierDays:
             f"`{root}` must have counts by day to be added to; it has none. Count "
             "there again with --by_day."
         )
-    for name, checksum in manifest.files.items():
-        if name.startswith(f"{DAYS}/") and file_checksum(root / name) != checksum:
-            raise InputError(
-                f"`{root / name}` must be as its manifest says; it has changed. Count "
-                "there again."
-            )
+    require_files(manifest, root, below=f"{DAYS}/")
     last = pq.read_table(folder / month_name(months_in(folder)[-1]))
     last_day = last[columns.DAY].to_numpy()[-1]
     if first_day <= last_day:

@@ -263,7 +263,7 @@ class CountRows(beam.PTransform):
     """Counts several things, reading each part once, and keeps them in a folder."""
 
     def __init__(self, counts: Sequence[Count], folder: Path) -> None:
-        """Keeps what to count, and the folder from which `take` will take it."""
+        """Keeps what to count, and the folder where `read_counted` finds it."""
         super().__init__()
         self._by_part = {
             part: [count for count in counts if count.part == part]
@@ -300,7 +300,7 @@ class CountRows(beam.PTransform):
         return reports | "CountReports" >> beam.Flatten(pipeline=pipeline.pipeline)
 
 
-def take(folder: Path, name: str) -> npt.NDArray[Any]:
+def read_counted(folder: Path, name: str) -> npt.NDArray[Any]:
     """Returns what `CountRows` counted under a name."""
     path = folder / f".{name}.npy"
     with path.open("rb") as stream:

@@ -28,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}.*", re.ASCII)
 
 
-class Unreadable(Exception):  # noqa: N818 - the file, not this code, is wrong
+class UnreadableError(Exception):
     """The file as a whole is damaged: nothing of it may be accepted."""
 
 
@@ -128,7 +128,7 @@ def read_csv(content: bytes) -> Iterator[Row]:
     header, *rows = csv_records(content) or [[]]
     parsers = _parsers_of([name.decode("latin-1") for name in header])
     if any(header.count(name.encode()) != 1 for name in parsers):
-        raise Unreadable
+        raise UnreadableError
     places = [header.index(name.encode()) for name in parsers]
     chosen = [
         (number, [row[place] for place in places])
@@ -148,9 +148,9 @@ def gunzipped(reader: Reader) -> Reader:
             try:
                 found += member.decompress(content)
             except zlib.error as error:
-                raise Unreadable from error
+                raise UnreadableError from error
             if not member.eof:
-                raise Unreadable
+                raise UnreadableError
             content = member.unused_data
         return reader(found)
 
@@ -204,7 +204,7 @@ def read_json(content: bytes) -> Iterator[Row]:
         # The first object says which of these there are.
         parsers = _parsers_of(json.loads(lines[0].decode()))
     except (ValueError, TypeError, RecursionError, IndexError) as error:
-        raise Unreadable from error
+        raise UnreadableError from error
     for number, line in enumerate(lines, 1):
         try:
             found = json.loads(line.decode(), object_pairs_hook=once)
@@ -234,7 +234,7 @@ def read_matrix(content: bytes) -> Iterator[Row]:
     """Reads a matrix of ratings, the users and items numbered from 0."""
     rows = [line.split() for line in lines_of(content) if line.strip()]
     if len({len(row) for row in rows}) > 1:
-        raise Unreadable
+        raise UnreadableError
     records = [
         (user + 1, (user, item, cell))
         for user, row in enumerate(rows)
@@ -253,7 +253,7 @@ def read_tfrecord(content: bytes) -> Iterator[Row]:
         try:
             records = list(tf.data.TFRecordDataset(file.name, compression))
         except tf.errors.OpError as error:
-            raise Unreadable from error
+            raise UnreadableError from error
     found = []
     for number, record in enumerate(records, 1):
         try:
@@ -284,7 +284,7 @@ def read_parquet(content: bytes) -> Iterator[Row]:
         ) as file:
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Unreadable from error
+        raise UnreadableError from error
     parsers = _parsers_of(table.schema.names)
     if "timestamp" in parsers and pa.types.is_timestamp(table["timestamp"].type):
         times = [_whole_seconds(time) for time in table["timestamp"]]

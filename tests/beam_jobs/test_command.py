@@ -13,33 +13,13 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import (
-    drift,
-    graph,
-    ingest,
-    item_concepts,
-    popularity,
-    sequences,
-    split,
-    triplets,
-)
+from beam_jobs import ingest, popularity, split, triplets
 from beam_jobs.runtime.command import Job
+from tests.beam_jobs.chain import steps
 from tests.beam_jobs.raw import raw_rows, write_csv
 from tfcausal.schema.manifest import Manifest
 
-JOBS = [
-    module.JOB
-    for module in (
-        ingest,
-        split,
-        popularity,
-        item_concepts,
-        triplets,
-        sequences,
-        graph,
-        drift,
-    )
-]
+JOBS = [step.job.JOB for step in steps(Path("source"), Path("dataset")).values()]
 
 
 def test_the_whole_chain_by_its_commands(

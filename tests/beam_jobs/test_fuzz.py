@@ -26,7 +26,7 @@ from beam_jobs.sources.feature_file import feature_file, read_features
 from beam_jobs.sources.forms import open_input, read_unit
 from tests.beam_jobs import slow_readers
 from tests.beam_jobs.raw import read_interactions, with_ids
-from tests.beam_jobs.slow_readers import Reader, Row, Unreadable
+from tests.beam_jobs.slow_readers import Reader, Row, UnreadableError
 from tests.beam_jobs.test_tfrecord import example, framed
 from tfcausal.errors import InputError
 from tfcausal.stats.cleaning import clean
@@ -313,7 +313,7 @@ def check(form: Form, path: Path, content: bytes) -> bool:
     found, bad = both
     try:
         slowly = list(form.slow_reader(content))
-    except Unreadable:
+    except UnreadableError:
         assert found == [], content
         return True
     wrong = Counter(found) - Counter(slowly)

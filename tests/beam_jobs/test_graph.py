@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.internal import cloudpickle_pickler as cloudpickle
 from apache_beam.options.pipeline_options import PipelineOptions
 from scipy import sparse
 
@@ -19,6 +18,7 @@ from beam_jobs.split import SplitOptions
 from beam_jobs.split import run as split
 from beam_jobs.transforms.graph import GraphPlan
 from tests.beam_jobs.raw import make_dataset, read_interactions, write_csv
+from tests.beam_jobs.sent import as_sent
 from tfcausal.data.graph_rows import Graph, read_graph
 from tfcausal.data.interactions import open_dataset
 from tfcausal.errors import InputError
@@ -168,7 +168,7 @@ def test_refusals(dataset: Path) -> None:
     with pytest.raises(InputError, match="`parts` must name each part once"):
         GraphOptions(dataset, ("train", "train"))
     with pytest.raises(InputError, match="Unknown normalisation `right`"):
-        GraphOptions(dataset, normalisation="right")  # type: ignore[arg-type]
+        GraphOptions(dataset, normalisation="right")
 
 
 def test_what_does_not_fit_is_not_read(copied: Path) -> None:
@@ -209,4 +209,4 @@ def test_workers_get_what_they_need() -> None:
         self_loops=True,
         row_group_size=8,
     )
-    assert cloudpickle.loads(cloudpickle.dumps(plan)) == plan
+    assert as_sent(plan) == plan

@@ -21,7 +21,7 @@ from tfcausal.schema.manifest import file_checksum, read_manifest
 
 
 def options(raw: Path, dataset: Path, **changes: object) -> IngestOptions:
-    return IngestOptions(str(raw), **({"format": "csv", "output": dataset} | changes))  # type: ignore[arg-type]
+    return IngestOptions(str(raw), **({"format": "csv", "output": dataset} | changes))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ HEADER = b"user_id,item_id,rating,timestamp\n"
 
 def ingest(raw: Path | str, dataset: Path, **changes: object) -> IngestOptions:
     values = {"format": "csv", "output": dataset} | changes
-    return IngestOptions(str(raw), **values)  # type: ignore[arg-type]
+    return IngestOptions(str(raw), **values)
 
 
 def refused(options: IngestOptions, match: str) -> None:

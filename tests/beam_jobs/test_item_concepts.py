@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.internal import cloudpickle_pickler as cloudpickle
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.ingest import IngestOptions
@@ -19,6 +18,7 @@ from beam_jobs.split import SplitOptions
 from beam_jobs.split import run as split
 from beam_jobs.transforms.item_concepts import ConceptPlan
 from tests.beam_jobs.raw import raw_rows, read_interactions, write_csv
+from tests.beam_jobs.sent import as_sent
 from tests.beam_jobs.test_real_data import data
 from tfcausal.data.concept_rows import Concept, read_concepts, read_user_shares
 from tfcausal.data.interactions import CheckedDataset, open_dataset
@@ -229,7 +229,7 @@ def test_wrong_options(dataset: Path) -> None:
     ):
         options = {"dataset": dataset, "concepts": CONCEPTS} | changes
         with pytest.raises(InputError, match=match):
-            ItemConceptOptions(**options)  # type: ignore[arg-type]
+            ItemConceptOptions(**options)
 
 
 @pytest.mark.parametrize("runner", ["local", "FnApiRunner"])
@@ -311,7 +311,7 @@ def test_workers_get_what_they_need() -> None:
         num_shards=4,
         row_group_size=8,
     )
-    assert cloudpickle.loads(cloudpickle.dumps(plan)) == plan
+    assert as_sent(plan) == plan
 
 
 def test_movielens_1m(tmp_path: Path) -> None:

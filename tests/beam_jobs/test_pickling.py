@@ -7,7 +7,6 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
-from apache_beam.internal import cloudpickle_pickler as cloudpickle
 from apache_beam.transforms.ptransform import PTransformWithSideInputs
 
 from beam_jobs import popularity as popularity_job
@@ -20,6 +19,7 @@ from beam_jobs.sources.units import ColumnNames, InputFile, SourceUnit
 from beam_jobs.split import SplitOptions
 from beam_jobs.transforms import ingest, popularity, split, triplets
 from tests.beam_jobs.chain import run_chain, write_input
+from tests.beam_jobs.sent import as_sent
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.stats.cleaning import extras_of
 from tfcausal.stats.negatives import Uniform
@@ -63,7 +63,7 @@ TRIPLETS = triplets.TripletPlan(
     ids=lambda sent: type(sent).__name__,
 )
 def test_dofns_and_combine_fns(sent: Any) -> None:
-    again = cloudpickle.loads(cloudpickle.dumps(sent))
+    again = as_sent(sent)
     assert type(again) is type(sent)
     assert again.__dict__ == sent.__dict__
 
@@ -85,7 +85,7 @@ def test_dofns_and_combine_fns(sent: Any) -> None:
     ids=lambda sent: type(sent).__name__,
 )
 def test_what_crosses_a_shuffle(sent: Any) -> None:
-    assert cloudpickle.loads(cloudpickle.dumps(sent)) == sent
+    assert as_sent(sent) == sent
 
 
 def subclasses(kind: type) -> Iterator[type]:
@@ -125,7 +125,7 @@ def test_all_that_the_jobs_send(
     split_job.run(SplitOptions(dataset, "popular_share", overwrite=True))
     own = [fn for fn in sent if type(fn).__module__.startswith("beam_jobs")]
     for fn in own:
-        again = cloudpickle.loads(cloudpickle.dumps(fn))
+        again = as_sent(fn)
         assert type(again) is type(fn)
         assert state(again) == state(fn)
     # None is left out but what counts a label, which this data set does not have.
@@ -138,7 +138,7 @@ def test_all_that_the_jobs_send(
 
 def test_targets_keep_their_arrays() -> None:
     sent = Targets.of_ranks([1, 5])
-    again = cloudpickle.loads(cloudpickle.dumps(sent))
+    again = as_sent(sent)
     assert again.prefixes.dtype == sent.prefixes.dtype
     assert again.ranks.tolist() == [1, 5]
 

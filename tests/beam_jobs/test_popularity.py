@@ -276,7 +276,7 @@ def test_later_days_are_added_to_earlier_ones(tmp_path: Path) -> None:
             )
         )
     (state / "days" / "2000-02.parquet").write_bytes(b"")
-    with pytest.raises(InputError, match=r"it has changed"):
+    with pytest.raises(InputError, match=r"is missing or has changed since"):
         run(PopularityOptions(late, increment=state, overwrite=True))
     run(PopularityOptions(early, overwrite=True))
     with pytest.raises(InputError, match=r"must have counts by day"):
@@ -311,7 +311,7 @@ def write_lengths(path: Path, dataset: Path) -> dict[str, float | None]:
     ids = pq.read_table(DatasetFolder(dataset).items)["item_id"].to_pylist()[1:]
     lengths = {name: float(place % 17) for place, name in enumerate(ids)}
     known = dict(list(lengths.items())[1:])
-    known[ids[2]] = None  # type: ignore[assignment]
+    known[ids[2]] = None
     table = pa.table(
         {"item_id": [*known, "unheard of"], "length": [*known.values(), 1_000.0]}
     )
@@ -479,7 +479,7 @@ def test_refusals(plain: Path, labelled: Path, tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(InputError, match=match):
-            PopularityOptions(plain, **changes)  # type: ignore[arg-type]
+            PopularityOptions(plain, **changes)
     text = tmp_path / "text.parquet"
     pq.write_table(pa.table({"item_id": ["film 1"], "length": ["long"]}), text)
     strange = tmp_path / "strange.parquet"
@@ -509,7 +509,7 @@ def test_refusals(plain: Path, labelled: Path, tmp_path: Path) -> None:
         (plain, {"confounder": "length", "item_features": strange}, "for some item"),
     ):
         with pytest.raises(InputError, match=match):
-            run(PopularityOptions(dataset, overwrite=True, **changes))  # type: ignore[arg-type]
+            run(PopularityOptions(dataset, overwrite=True, **changes))
 
 
 def test_refuses_what_is_not_split(tmp_path: Path) -> None:

@@ -400,7 +400,7 @@ def test_carried_columns_reach_the_data_set(tmp_path: Path) -> None:
     found = []
     for name, flags in (("a", []), ("b", ["--runner=local"])):
         dataset = tmp_path / name
-        given = IngestOptions(str(tmp_path / "a.csv"), "csv", dataset, **options)  # type: ignore[arg-type]
+        given = IngestOptions(str(tmp_path / "a.csv"), "csv", dataset, **options)
         manifest = run(given, PipelineOptions(flags))
         found.append(checksums(dataset))
     assert found[0] == found[1]

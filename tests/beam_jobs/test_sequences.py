@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.internal import cloudpickle_pickler as cloudpickle
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.ingest import IngestOptions
@@ -19,6 +18,7 @@ from beam_jobs.split import SplitOptions
 from beam_jobs.split import run as split
 from beam_jobs.transforms.sequences import CutShard, SequencePlan
 from tests.beam_jobs.raw import make_dataset, read_interactions, write_csv
+from tests.beam_jobs.sent import as_sent
 from tfcausal.data.interactions import open_dataset
 from tfcausal.data.sequence_rows import SequenceShards
 from tfcausal.data.training_rows import epoch_chunks
@@ -265,5 +265,5 @@ def test_sequences_of_another_split_are_refused(copied: Path) -> None:
 def test_workers_get_what_they_need() -> None:
     plan = SequencePlan(Path("r"), Path("f"), SequenceRule(), 8)
     sent = CutShard(plan)
-    again = cloudpickle.loads(cloudpickle.dumps(sent))
+    again = as_sent(sent)
     assert again.__dict__ == sent.__dict__

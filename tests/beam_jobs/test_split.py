@@ -149,7 +149,7 @@ def test_shards_and_row_groups_do_not_matter(tmp_path: Path, rule: str) -> None:
             ),
             LOCAL,
         )
-        manifest = run(SplitOptions(dataset, rule), LOCAL)  # type: ignore[arg-type]
+        manifest = run(SplitOptions(dataset, rule), LOCAL)
         folder = DatasetFolder(dataset)
         found.append({name: rows_of(folder.part(name)) for name in manifest.counts})
     assert found[0] == found[1]
@@ -246,7 +246,7 @@ def test_held_out_users_are_exact(dataset: Path, rule: str) -> None:
         ({"validation_users": 3, "test_users": 20}, (3, 20)),
     ):
         manifest = run(
-            SplitOptions(dataset, rule, overwrite=True, **options),  # type: ignore[arg-type]
+            SplitOptions(dataset, rule, overwrite=True, **options),
             LOCAL,
         )
         parts = ("validation_fold_in", "validation", "test_fold_in", "test", "train")
@@ -359,7 +359,7 @@ def test_refusals(dataset: Path, tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(InputError, match=match):
-            SplitOptions(**({"dataset": dataset, "rule": "random"} | changes))  # type: ignore[arg-type]
+            SplitOptions(**({"dataset": dataset, "rule": "random"} | changes))
 
 
 def test_too_few_rows_for_every_part(tmp_path: Path) -> None:
@@ -390,7 +390,7 @@ def test_a_rule_that_finds_nothing_for_a_part_is_refused(dataset: Path) -> None:
         ),
     ):
         with pytest.raises(InputError, match=match):
-            run(SplitOptions(dataset, overwrite=True, **options), LOCAL)  # type: ignore[arg-type]
+            run(SplitOptions(dataset, overwrite=True, **options), LOCAL)
 
 
 def test_a_split_by_time_needs_timestamps(tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_a_split_by_time_needs_timestamps(tmp_path: Path) -> None:
     ingest(IngestOptions(str(raw), "csv", dataset, timestamp_column=""), LOCAL)
     for changes in ({}, {"test_from": 3}):
         with pytest.raises(InputError, match="must have timestamps to be split by"):
-            run(SplitOptions(dataset, "temporal", **changes), LOCAL)  # type: ignore[arg-type]
+            run(SplitOptions(dataset, "temporal", **changes), LOCAL)
     # The order of the input stands for time where that is all there is.
     run(SplitOptions(dataset, "leave_last"), LOCAL)
 

@@ -143,7 +143,7 @@ def test_refusals(dataset: Path, tmp_path: Path) -> None:
         ({"margin": -1.0}, "`margin` must be finite"),
     ):
         with pytest.raises(InputError, match=match):
-            TripletOptions(**({"dataset": dataset, "epochs": 1} | changes))  # type: ignore[arg-type]
+            TripletOptions(**({"dataset": dataset, "epochs": 1} | changes))
 
 
 def test_popularity_of_another_split_is_refused(tmp_path: Path) -> None:

@@ -133,8 +133,8 @@ def test_negatives_follow_the_option() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(InputError, match=r"negatives.*hard"):
-        DICEOptions(negatives="hard")  # type: ignore[arg-type]
+        DICEOptions(negatives="hard")
     with pytest.raises(InputError, match="discrepancy"):
-        DICEOptions(discrepancy="hsic")  # type: ignore[arg-type]
+        DICEOptions(discrepancy="hsic")
     with pytest.raises(InputError, match="learning_rate"):
         DICEOptions(learning_rate=0.0)

@@ -70,7 +70,7 @@ def test_units_of_numbers() -> None:
         ("ms", [b"1617812345678", b"999", b"-1", b"5.5"], [1617812345, 0, None, 0]),
         ("days", [b"1", b"14.5", b"999999999999999999"], [86_400, 1_209_600, None]),
     ):
-        _, found = parse_time(pa.array(values), unit)  # type: ignore[arg-type]
+        _, found = parse_time(pa.array(values), unit)
         assert found.to_pylist() == expected
     _, found = parse_time(pa.array([1999, -1, None]), "ms")
     assert found.to_pylist() == [1, None, None]

@@ -110,18 +110,3 @@ def refuse_existing(target: Path) -> None:
             f"`{target}` must not exist yet; it does. Pass --overwrite to replace it, "
             "or choose another folder."
         )
-
-
-def inside(folder: Path, relative: str) -> Path:
-    """Returns `folder / relative`, refusing a path that leads out of the folder.
-
-    Raises:
-        InputError: If it does.
-    """
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise InputError(
-            f"`{relative}` must lie inside `{folder}`; it leads outside. Do not use a "
-            "folder that somebody else has tampered with."
-        )
-    return path

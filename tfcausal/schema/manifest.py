@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfcausal.errors import InputError
@@ -51,8 +51,8 @@ class Manifest:
 
     Attributes:
         kind: What the folder holds: "dataset", "splits", "popularity",
-            "item_concepts", "triplets", "sequences", "graph", "world", "run", "export",
-            "index".
+            "item_concepts", "triplets", "sequences", "graph", "drift", "world", "run",
+            "export", "index".
         options: The options that made it, by name.
         counts: Rows, users, items, rejected rows and the like.
         inputs: Fingerprint of each folder or input it was computed from, by name.
@@ -145,7 +145,34 @@ def read_manifest(folder: Path, *, kind: str) -> Manifest:
         raise InputError(
             f"`{path}`: kind must be {kind}; got {fields['kind']}. Check the path."
         )
+    for name in fields["files"]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(
+                f"`{path}`: files must lie inside `{folder}`; `{name}` leads outside. "
+                "Do not use a folder that somebody else has tampered with."
+            )
     return Manifest(**fields)
+
+
+def require_files(manifest: Manifest, folder: Path, *, below: str = "") -> None:
+    """Raises unless the files of a folder are still what its manifest promises.
+
+    Args:
+        manifest: The manifest.
+        folder: Its folder.
+        below: A folder inside it, "/" at its end, to look at no other files.
+    Raises:
+        InputError: If a file is missing or has changed.
+    """
+    for name, promised in manifest.files.items():
+        path = folder / name
+        if name.startswith(below) and (
+            not path.is_file() or file_checksum(path) != promised
+        ):
+            raise InputError(
+                f"`{path}` must be as `{_WRITERS[manifest.kind]}` wrote it; it is "
+                "missing or has changed since. Write the folder again, or restore it."
+            )
 
 
 def require_input(

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from tfcausal.errors import InputError
 from tfcausal.stats import mixing
+from tfcausal.stats.sorting import distinct
 
 Bools = npt.NDArray[np.bool_]
 Int8s = npt.NDArray[np.int8]
@@ -201,9 +202,7 @@ class Positives:
         """
         stride = len(catalogue.item_at) + 1
         wide = users.astype(np.int64)
-        rank_keys = np.sort(wide * stride + catalogue.rank_of[items])
-        # np.unique would hash, which takes many times as long as to sort numbers.
-        rank_keys = rank_keys[np.append(True, np.diff(rank_keys) > 0)[: len(rank_keys)]]
+        rank_keys = distinct(wide * stride + catalogue.rank_of[items])
         owners = rank_keys // stride
         firsts = np.searchsorted(rank_keys, owners * stride, "left")
         own_number = np.arange(len(rank_keys)) - firsts
