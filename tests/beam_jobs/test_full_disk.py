@@ -1,4 +1,4 @@
-"""A disk that fills up: the last line tells the user, and nothing half-written stays."""
+"""A disk that fills up: the last line tells it, and nothing half-written stays."""
 
 import subprocess
 import sys

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.job_throughput --rows=20000000
 
 Writes synthetic rows as Parquet and as CSV, then runs the jobs one after the other, in
-processes of their own whose whole time counts: imports, pipeline, files, checksums.
-DuckDB and Polars do the same on the same files, and Beam pipelines that work row by row
-on the first shard of them.
+processes of their own whose whole time counts: imports, pipeline, files, checksums; what
+that start takes by itself is measured on a thousand rows. DuckDB and Polars do the same
+on the same files, and Beam pipelines that work row by row on the first shard of them. A
+second table says what each result weighs.
 """
 
 import math
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from beam_jobs.runtime.pipeline import LOCAL_RUNNER
+from beam_jobs.runtime.pipeline import LOCAL_RUNNER, WITHOUT_BEAM
 from tests.benchmarks.processes import Usage, run_measured
 
 ROWS_IN_FILE = 1 << 21
@@ -163,6 +164,47 @@ def job(name: str, *flags: str) -> Usage:
     return run_measured([sys.executable, "-m", f"beam_jobs.{name}", "--json", *flags])
 
 
+def measure_start(work: Path, runner: str) -> dict[str, Usage]:
+    """Runs popularity on a thousand rows, in this process and in two."""
+    write_raw(work, 1_000)
+    data = work / "data"
+    job("ingest", f"--input={work}/csv", "--format=csv", f"--output={data}")
+    job("split", f"--dataset={data}", "--rule=random")
+    on = (f"--dataset={data}", f"--runner={runner}", "--overwrite")
+    workers = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    return {
+        "start": job("popularity", *on),
+        "start, two processes": job("popularity", *on, *workers),
+    }
+
+
+def weights(data: Path, raw: Path, rows: int, trained: int) -> Table:
+    """Returns the bytes of each result, and how many those are a row."""
+    table = Table(title="bytes")
+    for column in ("what", "rows", "MiB", "bytes/row"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    parts = [data / "splits" / part for part in ("train", "validation", "test")]
+    parts.append(data / "splits" / "train_intervened")
+    for what, folders, of in (
+        ("raw, CSV", [raw / "csv"], rows),
+        ("raw, Parquet", [raw / "parquet"], rows),
+        ("data set without vocabularies", [data / "interactions"], rows),
+        ("split, intervened", parts, rows),
+        ("triplets, four negatives", [data / "triplets"], trained),
+        ("sequences, every prefix", [data / "sequences"], trained),
+        ("graph", [data / "graph"], trained),
+        ("vocabulary of users", [data / "users.parquet"], max(rows // 200, 100)),
+    ):
+        found = sum(
+            path.stat().st_size
+            for folder in folders
+            for path in (folder, *folder.rglob("*"))
+            if path.is_file()
+        )
+        table.add_row(what, f"{of:,}", f"{found / 2**20:,.1f}", f"{found / of:.1f}")
+    return table
+
+
 def other(name: str, train: Path) -> Usage:
     """Runs one of OTHERS in a process of its own."""
     module = "tests.benchmarks.job_throughput"
@@ -206,13 +248,19 @@ def main(
         )
         Console(stderr=True).print(f"{what}: {usage.seconds:.1f} s")
 
+    for what, usage in measure_start(work / "few", runner).items():
+        show(what, 1_000, usage)
     data, shards = work / "data", max(4, math.ceil(rows / ROWS_OF_A_SHARD))
     to = [f"--output={data}", f"--runner={runner}"]
     shape = ("--repeats=keep", f"--num_shards={shards}")
     usage = job("ingest", f"--input={work}/csv", "--format=csv", *to, *shape)
     show("ingest, CSV", rows, usage)
     shutil.rmtree(data)
-    usage = job("ingest", f"--input={work}/parquet", "--format=parquet", *to, *shape)
+    parquet = (f"--input={work}/parquet", "--format=parquet", f"--output={data}")
+    usage = job("ingest", *parquet, *shape, f"--runner={WITHOUT_BEAM}")
+    show(f"ingest, Parquet, --runner={WITHOUT_BEAM}", rows, usage)
+    shutil.rmtree(data)
+    usage = job("ingest", *parquet, *shape, f"--runner={runner}")
     show("ingest, Parquet", rows, usage)
     on = (f"--dataset={data}", f"--runner={runner}")
     show("split, random", rows, job("split", *on, "--rule=random", "--overwrite"))
@@ -231,8 +279,8 @@ def main(
     compare("duckdb_sequences", trained)
     compare("polars_sequences", trained)
     show("graph", trained, job("graph", *on))
+    Console().print(table, weights(data, work, rows, trained))
     shutil.rmtree(work)
-    Console().print(table)
 
 
 if __name__ == "__main__":

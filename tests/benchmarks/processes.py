@@ -38,7 +38,9 @@ def _tree_bytes(root: int) -> int:
     """Returns the resident bytes of a process and all below it."""
     try:
         status = Path(f"/proc/{root}/status").read_text()
-        children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
+        # A child belongs to the thread that began it.
+        tasks = Path(f"/proc/{root}/task").glob("*/children")
+        children = " ".join(task.read_text() for task in tasks).split()
     except OSError:
         return 0
     lines = (line for line in status.splitlines() if line.startswith("VmRSS"))
