@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.job_throughput --rows=20000000
 
-Writes synthetic rows as Parquet and as CSV, then runs the jobs one after the other, in
-processes of their own whose whole time counts: imports, pipeline, files, checksums; what
-that start takes by itself is measured on a thousand rows. DuckDB and Polars do the same
-on the same files, and Beam pipelines that work row by row on the first shard of them. A
+Writes synthetic rows as Parquet and as CSV, then runs the jobs one by one, in processes
+of their own whose whole time counts: imports, pipeline, files, checksums; what that
+start takes by itself is measured on a thousand rows. DuckDB and Polars do the same on
+the same files, and Beam pipelines that work row by row on the first shard of them. A
 second table says what each result weighs.
 """
 
