@@ -1,6 +1,7 @@
 """Measuring a process from outside: its time, and the memory of it and all below it."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ _BETWEEN_LOOKS = 0.05
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took, in seconds and bytes."""
+    """What a process took, in seconds and bytes, and what it printed."""
 
     seconds: float
     peak_bytes: int
+    output: str
 
 
 def run_measured(command: Sequence[str]) -> Usage:
@@ -24,14 +26,17 @@ def run_measured(command: Sequence[str]) -> Usage:
         RuntimeError: If it fails.
     """
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _tree_bytes(process.pid))
-        time.sleep(_BETWEEN_LOOKS)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Usage(time.perf_counter() - begin, peak)
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(command, stdout=printed)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _tree_bytes(process.pid))
+            time.sleep(_BETWEEN_LOOKS)
+        seconds = time.perf_counter() - begin
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        printed.seek(0)
+        return Usage(seconds, peak, printed.read())
 
 
 def _tree_bytes(root: int) -> int:

@@ -36,6 +36,11 @@ def output(script: str, *arguments: str) -> str:
             "stock Adam",
         ),
         ("full_ranking", ["--users=60", "--items=900", "--rounds=1"], "ranking"),
+        (
+            "propagation",
+            ["--users=60", "--items=90", "--edges=500", "--dim=4", "--rounds=1"],
+            "with gradient",
+        ),
     ],
 )
 def test_speed(script: str, arguments: list[str], printed: str) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tfcausal.cli.options import build_options
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.evaluation.evaluator import evaluate
 from tfcausal.evaluation.validation import evaluation_set, validator
-from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.base import Backbone, Method, TripletBatch
 from tfcausal.schema.protocol import protocol
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.options import TrainingOptions
@@ -37,31 +37,44 @@ def method(request: pytest.FixtureRequest) -> type[Method]:
     return methods.get(request.param)
 
 
-def small_options(method: type[Method]) -> Any:
+@pytest.fixture(params=get_args(Backbone))
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    found: Backbone = request.param
+    return found
+
+
+def small_options(method: type[Method], backbone: Backbone = "mf") -> Any:
     """Options fit for eighty items; what a method lacks is left out."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "embedding_dim": 8,
         "learning_rate": 0.02,
         "margin": 3.0,
         "min_pool": 5,
         "discrepancy_rows": 32,
+        "popularity": "global",
+        "reference_score": 1.0,
     }
+    if backbone == "lightgcn":
+        graph = {"graph_layers": 2, "self_loops": True, "feature_dropout": 0.2}
+        wanted |= {"backbone": backbone, **graph}
     names = {field.name for field in dataclasses.fields(method.options_class)}
     return method.options_class(**{k: v for k, v in wanted.items() if k in names})
 
 
-def make(method: type[Method], dataset: CheckedDataset) -> Method:
-    return method(
-        small_options(method), num_users=dataset.num_users, num_items=dataset.num_items
-    )
+def make(
+    method: type[Method], dataset: CheckedDataset, backbone: Backbone = "mf"
+) -> Method:
+    return method.of_dataset(dataset, small_options(method, backbone))
 
 
 def batches_of(model: Method, dataset: CheckedDataset) -> list[dict[str, tf.Tensor]]:
     return list(training_batches(dataset, model, OPTIONS).dataset(0, 1))
 
 
-def test_options_survive_json_and_the_command_line(method: type[Method]) -> None:
-    options = small_options(method)
+def test_options_survive_json_and_the_command_line(
+    method: type[Method], backbone: Backbone
+) -> None:
+    options = small_options(method, backbone)
     again = method.options_class(**json.loads(json.dumps(dataclasses.asdict(options))))
     assert again == options
     texts = {
@@ -73,11 +86,13 @@ def test_options_survive_json_and_the_command_line(method: type[Method]) -> None
 
 
 def test_loss_terms_are_finite_scalars_with_weights(
-    method: type[Method], dataset: CheckedDataset
+    method: type[Method], backbone: Backbone, dataset: CheckedDataset
 ) -> None:
-    model = make(method, dataset)
+    model = make(method, dataset, backbone)
     for batch in batches_of(model, dataset)[:3]:
-        terms = model.loss_terms(TripletBatch(**batch))
+        terms = model.loss_terms(
+            TripletBatch.from_columns(batch), model.towers(training=True)
+        )
         assert set(terms) == set(model.initial_term_weights())
         for term in terms.values():
             assert term.shape == ()
@@ -86,11 +101,11 @@ def test_loss_terms_are_finite_scalars_with_weights(
 
 
 def test_gradients_are_finite_also_where_no_negative_exists(
-    method: type[Method], dataset: CheckedDataset
+    method: type[Method], backbone: Backbone, dataset: CheckedDataset
 ) -> None:
-    model = make(method, dataset)
+    model = make(method, dataset, backbone)
     batch = dict(batches_of(model, dataset)[0])
-    for name in ("negatives", "case", "support"):
+    for name in batch.keys() & {"negatives", "case", "support"}:
         batch[name] = tf.zeros_like(batch[name])
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch, training=True)
@@ -100,9 +115,9 @@ def test_gradients_are_finite_also_where_no_negative_exists(
 
 
 def test_vectors_are_the_towers_and_causes_add_up(
-    method: type[Method], dataset: CheckedDataset
+    method: type[Method], backbone: Backbone, dataset: CheckedDataset
 ) -> None:
-    model = make(method, dataset)
+    model = make(method, dataset, backbone)
     vectors = model.vectors()
     users = tf.constant([1, 5, 7])
     items = tf.constant([2, 3, 4, 9])
@@ -120,13 +135,16 @@ def test_vectors_are_the_towers_and_causes_add_up(
 
 
 def test_it_learns_what_was_planted(
-    method: type[Method], dataset: CheckedDataset, tmp_path: Path
+    method: type[Method],
+    backbone: Backbone,
+    dataset: CheckedDataset,
+    tmp_path: Path,
 ) -> None:
     validate = validator(dataset, monitor=OPTIONS.monitor)
     run = train(
         dataset,
         method.registered_name,
-        small_options(method),
+        small_options(method, backbone),
         OPTIONS,
         tmp_path / "run",
         validate,
@@ -146,16 +164,11 @@ def test_it_learns_what_was_planted(
 
 
 def test_two_models_of_a_seed_are_equal_and_of_two_seeds_are_not(
-    method: type[Method], dataset: CheckedDataset
+    method: type[Method], backbone: Backbone, dataset: CheckedDataset
 ) -> None:
     def after_steps(seed: int) -> Any:
         options = dataclasses.replace(OPTIONS, seed=seed)
-        model = method(
-            small_options(method),
-            num_users=dataset.num_users,
-            num_items=dataset.num_items,
-            seed=seed,
-        )
+        model = method.of_dataset(dataset, small_options(method, backbone), seed=seed)
         compile_model(model, options)
         batches = training_batches(dataset, model, options)
         model.fit(batches.dataset(0, 1), steps_per_epoch=8, verbose=0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.losses.test_discrepancy import slow_distance_correlation
+from tests.methods.cases import window
 from tfcausal import methods
 from tfcausal.errors import InputError
 from tfcausal.methods.base import TripletBatch
@@ -14,6 +15,8 @@ from tfcausal.methods.dice import DICEOptions
 from tfcausal.stats.negatives import NegativeSampling, PopularityMargin, Uniform
 
 import tensorflow as tf  # isort: skip
+
+FIELDS = ("negatives", "case", "support")
 
 
 def bpr(positive: float, negative: float) -> float:
@@ -63,7 +66,7 @@ def test_terms_are_equations_6_to_8(discrepancy: str) -> None:
                 sums["conformity"] += bpr(conformity_n, conformity_p)
             elif case == 1:
                 sums["conformity"] += bpr(conformity_p, conformity_n)
-    terms = model.loss_terms(given)
+    terms = model.loss_terms(given, model.towers(training=True))
     for name, total in sums.items():
         assert float(terms[name]) == pytest.approx(total / pairs, rel=1e-5)
 
@@ -90,8 +93,10 @@ def test_total_is_equation_10_with_the_curriculum() -> None:
     curriculum.set_model(model)
     curriculum.on_epoch_begin(2)
     given = batch()
-    terms = {name: float(term) for name, term in model.loss_terms(given).items()}
+    found = model.loss_terms(given, model.towers(training=True))
+    terms = {name: float(term) for name, term in found.items()}
     inputs = {name: getattr(given, name) for name in given.__dataclass_fields__}
+    inputs.pop("facts")
     expected = (
         terms["click"]
         + 0.1 * 0.25 * (terms["interest"] + terms["conformity"])
@@ -115,7 +120,7 @@ def test_the_cap_on_rows_takes_the_first_distinct_ones() -> None:
                 seen.append(row)
         values = tower.table.numpy().astype(np.float64)[seen[:3]]
         total += slow_distance_correlation(values[:, :4], values[:, 4:])
-    found = float(model.loss_terms(given)["discrepancy"])
+    found = float(model.loss_terms(given, model.towers(training=True))["discrepancy"])
     assert found == pytest.approx(total, rel=2e-3)
 
 
@@ -138,3 +143,49 @@ def test_refusals() -> None:
         DICEOptions(discrepancy="hsic")
     with pytest.raises(InputError, match="learning_rate"):
         DICEOptions(learning_rate=0.0)
+
+
+def test_softmax_against_the_batch_with_the_cosine_of_each_cause() -> None:
+    options = DICEOptions(
+        embedding_dim=4,
+        num_negatives=3,
+        discrepancy="none",
+        click_loss="softmax",
+        similarity="cosine",
+        temperature=0.5,
+    )
+    popularity = np.arange(12) % 5
+    model = methods.get("dice")(
+        options, num_users=10, num_items=12, window=window(popularity.tolist()), seed=1
+    )
+    given = batch()
+    causes = []
+    for part in (slice(0, 4), slice(4, 8)):
+        users, items = (
+            table.numpy().astype(np.float64)[:, part]
+            for table in (model.users.table, model.items.table)
+        )
+        users /= np.linalg.norm(users, axis=1, keepdims=True)
+        items /= np.linalg.norm(items, axis=1, keepdims=True)
+        causes.append(users @ items.T / 0.5)
+    share = np.maximum(popularity, 1) / np.maximum(popularity, 1).sum()
+    scores = causes[0] + causes[1] - np.log(share)
+    clicks = list(zip(given.users.numpy(), given.positives.numpy(), strict=True))
+    click = 0.0
+    for user, item in clicks:
+        met = {i for u, i in clicks if u == user}
+        others = sum(np.exp(scores[user, i]) for _, i in clicks if i not in met)
+        own = np.exp(scores[user, item])
+        click -= math.log(own / (own + others)) / len(clicks)
+    interest = [
+        bpr(causes[0][user, item], causes[0][user, negative]) * (case == 2)
+        for (user, item), negatives, cases, supports in zip(
+            clicks, *(getattr(given, n).numpy() for n in FIELDS), strict=True
+        )
+        for negative, case, support in zip(negatives, cases, supports, strict=True)
+        if support
+    ]
+    terms = model.loss_terms(given, model.towers(training=True))
+    assert terms.keys() == {"click", "interest", "conformity"}
+    assert float(terms["click"]) == pytest.approx(click, rel=1e-5)
+    assert float(terms["interest"]) == pytest.approx(np.mean(interest), rel=1e-5)

@@ -17,6 +17,8 @@ VERBS = (
     "synth",
     "train",
     "evaluate",
+    "calibrate",
+    "diagnose",
     "export",
     "index",
     "recommend",

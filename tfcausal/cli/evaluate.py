@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="The data set, where it has moved since the training.",
 )
+@click.option(
+    "--calibrated/--as_trained",
+    default=False,
+    help="Whether to apply what `tfcausal calibrate` chose, before --weight.  "
+    "[default: as_trained]",
+)
 @weight_option
 @click.option("--causes", is_flag=True, help="Add each cause alone, and IOU.")
 @click.option(
@@ -68,6 +74,7 @@ def command(
     split: str,
     interactions: Path | None,
     dataset_folder: Path | None,
+    calibrated: bool,
     weights: tuple[str, ...],
     causes: bool,
     users: Any,
@@ -80,6 +87,7 @@ def command(
     and added to metrics.json in the run's folder.
     """
     from tfcausal.data.interactions import index_interactions, open_dataset
+    from tfcausal.evaluation.calibration import load_calibration
     from tfcausal.evaluation.evaluator import evaluate
     from tfcausal.evaluation.validation import evaluation_set
     from tfcausal.schema.manifest import require_input
@@ -99,20 +107,36 @@ def command(
     if interactions:
         evaluated = index_interactions(interactions, dataset)
         rows = {"rows": len(evaluated), "rows_unknown": evaluated.num_unknown}
+    against = evaluation_set(dataset, evaluated, chosen)
+    vectors = finished.vectors()
+    applied: dict[str, Any] = {}
+    if calibrated:
+        calibration = load_calibration(finished)
+        vectors = calibration.apply(vectors, against.popularity)
+        applied = {
+            "calibration": {"weights": calibration.weights, "shift": calibration.shift}
+        }
     found = evaluate(
-        finished.vectors(),
-        evaluation_set(dataset, evaluated, chosen),
+        vectors,
+        against,
         chosen,
         causes=causes,
         weights=parsed,
     )
     on = str(interactions) if interactions else split
-    _add_to_metrics(run, _label(on, found), found.to_json() | rows)
+    label = _label(on, found, calibrated=calibrated)
+    _add_to_metrics(run, label, found.to_json() | rows | applied)
     if as_json:
-        result = {"run": str(run), "evaluated": on, **found.to_json(), **rows}
+        result = {
+            "run": str(run),
+            "evaluated": on,
+            **found.to_json(),
+            **rows,
+            **applied,
+        }
         click.echo(json.dumps(result, sort_keys=True))
         return
-    _print(on, found)
+    _print(f"{on}, calibrated" if calibrated else on, found)
     if rows.get("rows_unknown"):
         click.echo(
             f"{rows['rows_unknown']:,} rows of `{on}` were left out: the data set does "
@@ -120,9 +144,10 @@ def command(
         )
 
 
-def _label(on: str, found: "Evaluation") -> str:
+def _label(on: str, found: "Evaluation", *, calibrated: bool) -> str:
+    kind = ["calibrated"] if calibrated else []
     weights = [f"{cause}={weight:g}" for cause, weight in found.weights.items()]
-    return " ".join([on, f"{found.protocol}:{found.protocol_hash}", *weights])
+    return " ".join([on, f"{found.protocol}:{found.protocol_hash}", *kind, *weights])
 
 
 def _add_to_metrics(run: Path, label: str, found: dict[str, Any]) -> None:

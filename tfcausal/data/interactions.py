@@ -81,6 +81,40 @@ def open_dataset(root: Path) -> CheckedDataset:
     return CheckedDataset(folder, manifest, splits)
 
 
+def part_files(
+    dataset: DatasetFolder, parts: Sequence[str]
+) -> list[list[tuple[str, Path]]]:
+    """Finds the files of parts of the split, in the order in which they are read.
+
+    Args:
+        dataset: The data set's paths.
+        parts: Names such as `train`; a missing one is an error.
+    Returns:
+        For each shard, the name of the part and the file.
+    Raises:
+        InputError: If a part does not exist.
+    """
+    shards: dict[str, list[tuple[str, Path]]] = {}
+    for part in parts:
+        folder = dataset.part(part)
+        paths = sorted(folder.glob("part-*.parquet"))
+        if not paths:
+            raise InputError(
+                f"`{folder}` must hold the part `{part}` of a split; found no shard. "
+                "Run beam_jobs.split, or choose another part."
+            )
+        for path in paths:
+            shards.setdefault(path.name, []).append((part, path))
+    return [shards[name] for name in sorted(shards)]
+
+
+def _read_rows(path: Path) -> pa.Table:
+    # The occurrence column is there only where repeats were kept.
+    names = set(pq.read_schema(path).names)
+    wanted = [columns.USER, columns.ITEM, columns.OCCURRENCE]
+    return pq.read_table(path, columns=[name for name in wanted if name in names])
+
+
 def read_part(dataset: DatasetFolder, parts: Sequence[str]) -> Interactions:
     """Reads parts of the split, joined within each shard.
 
@@ -92,23 +126,10 @@ def read_part(dataset: DatasetFolder, parts: Sequence[str]) -> Interactions:
     Raises:
         InputError: If a part does not exist.
     """
-    shards: dict[str, list[pa.Table]] = {}
-    for part in parts:
-        folder = dataset.part(part)
-        paths = sorted(folder.glob("part-*.parquet"))
-        if not paths:
-            raise InputError(
-                f"`{folder}` must hold the part `{part}` of a split; found no shard. "
-                "Run beam_jobs.split, or choose another part."
-            )
-        for path in paths:
-            # The occurrence column is there only where repeats were kept.
-            names = set(pq.read_schema(path).names)
-            wanted = [columns.USER, columns.ITEM, columns.OCCURRENCE]
-            shards.setdefault(path.name, []).append(
-                pq.read_table(path, columns=[name for name in wanted if name in names])
-            )
-    tables = [pa.concat_tables(shards[name]) for name in sorted(shards)]
+    tables = [
+        pa.concat_tables(_read_rows(path) for _, path in files)
+        for files in part_files(dataset, parts)
+    ]
     table = pa.concat_tables(tables)
     ends = np.cumsum([len(shard) for shard in tables], dtype=np.int64)
     occurrences = (

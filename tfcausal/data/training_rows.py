@@ -4,8 +4,9 @@ Both sources give the same rows in the same order: positives in memory, whose ne
 the training graph then draws, and blocks of triplets that beam_jobs.triplets wrote.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from tfcausal.errors import InputError
 from tfcausal.schema.dataset import epoch_name
 from tfcausal.schema.manifest import Manifest, read_manifest, require_input
 from tfcausal.stats import mixing, order
-from tfcausal.stats.negatives import PURPOSE
+from tfcausal.stats.negatives import PURPOSE, Int32s
 from tfcausal.stats.triplet_blocks import TripletBlock
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -34,30 +35,43 @@ class TrainingRows(Protocol):
         num_rows: Rows of an epoch.
         draws_negatives: Whether its rows come with their negatives.
         has_log_q: Whether these come with their log-probability.
+        facts: What else is known of each row; the names are columns of the blocks.
     """
 
     num_rows: int
     draws_negatives: bool
     has_log_q: bool
+    facts: Mapping[str, Int32s]
 
     def blocks(self, epoch: int) -> Iterator[Columns]:
         """Yields an epoch's blocks, columns of equal length, in their order."""
 
 
 class PositivesInMemory:
-    """Positives in memory; columns `users`, `positives` int32, `row_keys` uint64."""
+    """Positives in memory; columns `users`, `positives` int32, `row_keys` uint64.
+
+    Beside them each fact of the rows, int32, under its name.
+    """
 
     draws_negatives = False
     has_log_q = False
 
-    def __init__(self, rows: Interactions, *, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Interactions,
+        facts: Mapping[str, Int32s] | None = None,
+        *,
+        seed: int,
+    ) -> None:
         """Keeps the rows.
 
         Args:
             rows: The training parts, shard after shard.
+            facts: What else is known of the rows: name to [n] int32.
             seed: Seed of the run.
         """
         self.num_rows = len(rows)
+        self.facts: Mapping[str, Int32s] = dict(facts or {})
         self._rows = rows
         self._seed = seed
 
@@ -83,6 +97,7 @@ class PositivesInMemory:
                 "users": users,
                 "positives": items,
                 "row_keys": mixing.keys(start, users, items, met),
+                **{name: values[chosen] for name, values in self.facts.items()},
             }
 
 
@@ -94,6 +109,7 @@ class TripletShards:
     """
 
     draws_negatives = True
+    facts: Mapping[str, Int32s] = MappingProxyType({})
 
     def __init__(self, dataset: CheckedDataset, *, num_epochs: int) -> None:
         """Finds the shards.

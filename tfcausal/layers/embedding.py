@@ -1,11 +1,12 @@
 """Embedding tables whose coordinates belong to causes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 
+from tfcausal.errors import unknown_name
 from tfcausal.keras_compat import keras
 from tfcausal.stats import mixing
 
@@ -17,6 +18,35 @@ def cause_slices(dims: Mapping[str, int]) -> dict[str, slice]:
         slices[cause] = slice(start, start + dim)
         start += dim
     return slices
+
+
+Similarity = Literal["cosine", "product"]
+"""How vectors are compared: by the cosine within each cause, or by inner product."""
+SIMILARITIES = get_args(Similarity)
+
+
+def similar(
+    embedded: tf.Tensor, causes: Mapping[str, slice], similarity: Similarity
+) -> tf.Tensor:
+    """Returns vectors whose inner products are the similarity wanted.
+
+    Args:
+        embedded: [..., dim] float32.
+        causes: Cause to its coordinates, one after the other.
+        similarity: "cosine" scales each cause's coordinates to length 1.
+    Returns:
+        [..., dim] float32.
+    Raises:
+        InputError: If the similarity is unknown.
+    """
+    if similarity not in SIMILARITIES:
+        raise unknown_name("similarity", similarity, SIMILARITIES)
+    if similarity == "product":
+        return embedded
+    parts = [
+        tf.math.l2_normalize(embedded[..., part], axis=-1) for part in causes.values()
+    ]
+    return tf.concat(parts, axis=-1)
 
 
 class CausalEmbedding(keras.layers.Layer):  # type: ignore[misc]

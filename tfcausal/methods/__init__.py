@@ -1,6 +1,6 @@
 """One file a paper; importing this package registers every method."""
 
-from tfcausal.methods import dice, mf
+from tfcausal.methods import bias, cause, dccl, dice, ips, macr, mf, pd, two_tower
 from tfcausal.methods.base import Method, MethodOptions, TripletBatch
 from tfcausal.methods.registry import get, names, register
 
@@ -8,9 +8,16 @@ __all__ = [
     "Method",
     "MethodOptions",
     "TripletBatch",
+    "bias",
+    "cause",
+    "dccl",
     "dice",
     "get",
+    "ips",
+    "macr",
     "mf",
     "names",
+    "pd",
     "register",
+    "two_tower",
 ]

@@ -1,39 +1,98 @@
 """What a method is: vectors whose coordinates have causes, and named loss terms."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
 import tensorflow as tf
 
+from tfcausal.data.interactions import CheckedDataset
+from tfcausal.data.train_window import TrainWindow
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras, tfrs
 from tfcausal.layers.embedding import CausalEmbedding, cause_slices
+from tfcausal.layers.propagation import Propagation
 from tfcausal.schema.vectors import CausalVectors
+from tfcausal.stats import mixing
 from tfcausal.stats.negatives import NegativeSampling
+
+Lookup = Callable[[tf.Tensor], tf.Tensor]
+"""From int32 rows of any shape to their vectors, float32 [..., dim]."""
+Backbone = Literal["mf", "lightgcn"]
+
+
+@dataclass(frozen=True)
+class Towers:
+    """The vectors of users and items as they are during one step.
+
+    Attributes:
+        users: Looks users up.
+        items: Looks items up.
+    """
+
+    users: Lookup
+    items: Lookup
 
 
 @dataclass(frozen=True)
 class MethodOptions:
     """Options that every method has.
 
+    The graph's defaults are those of He et al., LightGCN, SIGIR 2020. DICE's code has
+    `graph_layers=2`, `self_loops=True` and `feature_dropout=0.2`.
+
     Attributes:
         learning_rate: Step size of the optimiser at the start.
-        num_negatives: Negatives for each positive.
+        backbone: "mf" for vectors as they are learned; "lightgcn" propagates them over
+            the graph of the training rows.
+        graph_layers: LightGCN's number of layers.
+        self_loops: Whether every node of the graph is its own neighbour too.
+        feature_dropout: Share of the coordinates that training sets to zero after each
+            layer of the graph.
     """
 
     learning_rate: float = 1e-3
-    num_negatives: int = 4
+    backbone: Backbone = "mf"
+    graph_layers: int = 3
+    self_loops: bool = False
+    feature_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
+        if self.backbone not in get_args(Backbone):
+            raise InputError(
+                f"`backbone` must be one of {', '.join(get_args(Backbone))}; got "
+                f"{self.backbone}."
+            )
+        if self.graph_layers < 1:
+            raise InputError(
+                f"`graph_layers` must be >= 1; got {self.graph_layers}. For none, set "
+                "backbone=mf."
+            )
+        if not 0 <= self.feature_dropout < 1:
+            raise InputError(
+                f"`feature_dropout` must be in [0, 1); got {self.feature_dropout}."
+            )
+
+
+@dataclass(frozen=True)
+class PairOptions(MethodOptions):
+    """Options of methods that draw negatives for each positive.
+
+    Attributes:
+        num_negatives: Negatives for each positive.
+    """
+
+    num_negatives: int = 4
 
 
 @dataclass(frozen=True)
 class TripletBatch:
     """One batch of positives with their negatives.
+
+    Methods that draw no negatives have None for all that is said of these.
 
     Attributes:
         users: [batch] int32.
@@ -44,19 +103,32 @@ class TripletBatch:
             a negative that does not exist.
         log_q: [batch, num_negatives] float32 <= 0: log-probability of each draw. None
             is -log(support), which holds for the laws that training draws by itself.
+        facts: [batch] int32 each: the row facts that the method asked for, by name.
     """
 
     users: tf.Tensor
     positives: tf.Tensor
-    negatives: tf.Tensor
-    case: tf.Tensor
-    support: tf.Tensor
+    negatives: tf.Tensor = None
+    case: tf.Tensor = None
+    support: tf.Tensor = None
     log_q: tf.Tensor = None
+    facts: Mapping[str, tf.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.log_q is None:
+        if self.log_q is None and self.support is not None:
             support = tf.cast(tf.maximum(self.support, 1), tf.float32)
             object.__setattr__(self, "log_q", -tf.math.log(support))
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, tf.Tensor]) -> "TripletBatch":
+        """Makes a batch of what training reads: fields, and row facts beside them."""
+        fields = {name for name in cls.__dataclass_fields__ if name != "facts"}
+        return cls(
+            **{name: value for name, value in columns.items() if name in fields},
+            facts={
+                name: value for name, value in columns.items() if name not in fields
+            },
+        )
 
     @property
     def items(self) -> tf.Tensor:
@@ -84,7 +156,13 @@ class Method(tfrs.Model):  # type: ignore[misc]
     options_class: ClassVar[type[MethodOptions]] = MethodOptions
 
     def __init__(
-        self, options: Any, *, num_users: int, num_items: int, seed: int = 0
+        self,
+        options: Any,
+        *,
+        num_users: int,
+        num_items: int,
+        window: TrainWindow | None = None,
+        seed: int = 0,
     ) -> None:
         """Makes the towers.
 
@@ -92,15 +170,19 @@ class Method(tfrs.Model):  # type: ignore[misc]
             options: An instance of `options_class`.
             num_users: Rows of the user vocabulary, the unknown one included.
             num_items: Rows of the item vocabulary, the unknown one included.
+            window: The training rows as a whole; many methods do without.
             seed: Seed of the initial values.
         """
         super().__init__(name=self.registered_name)
         self.options = options
+        self._window = window
         dims = self.cause_dims()
         self.users = CausalEmbedding(num_users, dims, seed=seed, name="users")
         self.items = CausalEmbedding(num_items, dims, seed=seed, name="items")
         self.users.build(None)
         self.items.build(None)
+        self._propagation = self._make_propagation()
+        self._dropout_stream = mixing.stream(seed, "feature_dropout") >> 1
         self.term_weights = {
             name: tf.Variable(weight, trainable=False, name=f"{name}_weight")
             for name, weight in self.initial_term_weights().items()
@@ -109,22 +191,70 @@ class Method(tfrs.Model):  # type: ignore[misc]
             name: keras.metrics.Mean(name=name)
             for name in ["loss", *self.initial_term_weights()]
         }
+        self.make_weights()
+
+    @classmethod
+    def of_dataset(
+        cls, dataset: CheckedDataset, options: Any = None, *, seed: int = 0
+    ) -> "Method":
+        """Makes the method for a data set with a split and its popularity.
+
+        Args:
+            dataset: The data set.
+            options: An instance of `options_class`; None for its defaults.
+            seed: Seed of the initial values.
+        """
+        return cls(
+            cls.options_class() if options is None else options,
+            num_users=dataset.num_users,
+            num_items=dataset.num_items,
+            window=TrainWindow.of(dataset),
+            seed=seed,
+        )
+
+    @property
+    def window(self) -> TrainWindow:
+        """The training rows as a whole.
+
+        Raises:
+            InputError: If the method was made without them.
+        """
+        if self._window is None:
+            raise InputError(
+                f"`window` must be given for the method {self.registered_name}, which "
+                "looks at all training rows; got none. Make it with `of_dataset`."
+            )
+        return self._window
+
+    def make_weights(self) -> None:
+        """Makes what a method has beside its two towers; most have nothing."""
+
+    def row_facts(self) -> tuple[str, ...]:
+        """Returns the names in ROW_FACTS of what each training row must come with."""
+        return ()
 
     @abstractmethod
     def cause_dims(self) -> Mapping[str, int]:
         """Returns the number of coordinates of each cause, in order."""
 
     @abstractmethod
-    def negative_sampling(self) -> NegativeSampling:
-        """Returns the law of the negatives."""
+    def negative_sampling(self) -> NegativeSampling | None:
+        """Returns the law of the negatives; None if other rows of a batch serve."""
 
     @abstractmethod
     def initial_term_weights(self) -> Mapping[str, float]:
         """Returns the weight of each loss term in the first epoch."""
 
     @abstractmethod
-    def loss_terms(self, batch: TripletBatch) -> Mapping[str, tf.Tensor]:
-        """Returns each loss term of a batch, unweighted scalars."""
+    def loss_terms(
+        self, batch: TripletBatch, towers: Towers
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns each loss term of a batch, unweighted scalars.
+
+        Args:
+            batch: The batch.
+            towers: Where to look vectors up, as the step has them.
+        """
 
     def term_weight_decays(self) -> Mapping[str, float]:
         """Returns the factor on terms' weights after each epoch; others keep theirs."""
@@ -134,22 +264,81 @@ class Method(tfrs.Model):  # type: ignore[misc]
         """Returns which coordinates of the vectors belong to which cause."""
         return cause_slices(self.cause_dims())
 
+    def towers(self, *, training: bool) -> Towers:
+        """Returns where vectors are looked up; a graph is propagated once for all.
+
+        Args:
+            training: Whether this is a step of training, which has feature dropout.
+        """
+        if self._propagation is None:
+            return Towers(self.users, self.items)
+        users, items = self._propagation(
+            tf.convert_to_tensor(self.users.table),
+            tf.convert_to_tensor(self.items.table),
+            self._dropout_seed() if training else None,
+        )
+        return Towers(
+            lambda rows: tf.gather(users, rows), lambda rows: tf.gather(items, rows)
+        )
+
+    def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Makes queries of users' vectors, so that the score is an inner product.
+
+        Args:
+            embedded: [batch, dim] float32 from the tower of users.
+        Returns:
+            [batch, num_queries, dim of `causes`] float32.
+        """
+        return embedded[:, None, :]
+
+    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Makes candidates of items' vectors, so that the score is an inner product.
+
+        Args:
+            embedded: [batch, dim] float32 from the tower of items.
+            items: [batch] int32 the items.
+        Returns:
+            [batch, dim of `causes`] float32.
+        """
+        return embedded
+
     def query_vectors(self, users: tf.Tensor) -> tf.Tensor:
         """Returns float32 [batch, num_queries, dim] of int32 users [batch]."""
-        return self.users(users)[:, None, :]
+        return self.fold_queries(self.towers(training=False).users(users))
 
     def candidate_vectors(self, items: tf.Tensor) -> tf.Tensor:
         """Returns float32 [batch, dim] of int32 items [batch]."""
-        return self.items(items)
+        return self.fold_candidates(self.towers(training=False).items(items), items)
 
     def vectors(self) -> CausalVectors:
         """Returns the vectors of all users and items, for all that comes after."""
+        towers = self.towers(training=False)
         users = tf.range(self.users.num_rows)
+        items = tf.range(self.items.num_rows)
         return CausalVectors(
-            queries=self.query_vectors(users).numpy(),
-            candidates=self.candidate_vectors(tf.range(self.items.num_rows)).numpy(),
+            queries=self.fold_queries(towers.users(users)).numpy(),
+            candidates=self.fold_candidates(towers.items(items), items).numpy(),
             causes=self.causes(),
         )
+
+    def _make_propagation(self) -> Propagation | None:
+        if self.options.backbone != "lightgcn":
+            return None
+        rows = self.window.read_rows()
+        return Propagation(
+            rows.users,
+            rows.items,
+            num_users=self.users.num_rows,
+            num_items=self.items.num_rows,
+            num_layers=self.options.graph_layers,
+            self_loops=self.options.self_loops,
+            dropout=self.options.feature_dropout,
+        )
+
+    def _dropout_seed(self) -> tf.Tensor:
+        """Returns [2] int64: the seed's stream, and the step, which a restart keeps."""
+        step = 0 if self.optimizer is None else self.optimizer.iterations
+        return tf.stack([self._dropout_stream, tf.cast(step, tf.int64)])
 
     def compute_loss(
         self, inputs: Mapping[str, tf.Tensor], training: bool = False
@@ -160,7 +349,8 @@ class Method(tfrs.Model):  # type: ignore[misc]
             inputs: The fields of TripletBatch by name.
             training: Whether the model is being trained.
         """
-        terms = self.loss_terms(TripletBatch(**inputs))
+        batch = TripletBatch.from_columns(inputs)
+        terms = self.loss_terms(batch, self.towers(training=training))
         loss = tf.add_n(
             [self.term_weights[name] * term for name, term in terms.items()]
         )

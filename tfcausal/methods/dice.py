@@ -13,15 +13,18 @@ only arise where the sampler falls back, teach the click alone.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from tfcausal.errors import InputError
+from tfcausal.errors import InputError, unknown_name
+from tfcausal.layers.embedding import Similarity, similar
+from tfcausal.layers.softmax import InBatchSoftmax
 from tfcausal.losses import discrepancy
 from tfcausal.losses.pairwise import bpr, masked_bpr, mean_over
-from tfcausal.methods.base import Method, MethodOptions, TripletBatch
+from tfcausal.methods.base import Lookup, Method, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
+from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import (
     CASE_LESS_POPULAR,
     CASE_MORE_POPULAR,
@@ -30,6 +33,8 @@ from tfcausal.stats.negatives import (
     Uniform,
 )
 
+ClickLoss = Literal["bpr", "softmax"]
+NONE = "none"
 INTEREST = "interest"
 CONFORMITY = "conformity"
 
@@ -41,7 +46,7 @@ _DISCREPANCIES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @dataclass(frozen=True)
-class DICEOptions(MethodOptions):
+class DICEOptions(PairOptions):
     """Options of DICE.
 
     Symbols: alpha -> interest_weight and conformity_weight; beta ->
@@ -54,7 +59,7 @@ class DICEOptions(MethodOptions):
         interest_weight: Weight of the interest term in the first epoch.
         conformity_weight: Weight of the conformity term in the first epoch.
         discrepancy_weight: Weight of the discrepancy.
-        discrepancy: "dcor", "l1" or "l2".
+        discrepancy: "dcor", "l1", "l2", or "none" for no such term.
         discrepancy_rows: At most so many of a batch's users, and of its items, enter
             the discrepancy; dCor's cost grows with the square.
         decay: Factor on both causes' weights and on the margins after each epoch, the
@@ -66,6 +71,11 @@ class DICEOptions(MethodOptions):
         down_margin: A negative is less popular below p - down_margin; None for below
             p / 2.
         min_pool: Least number of items in a pool to draw from.
+        click_loss: "bpr", the paper's, or "softmax" of each positive against the items
+            of the batch, which learns more from sparse data.
+        similarity: "product", the paper's score, or "cosine" of each cause.
+        temperature: What scores are divided by in every loss.
+        log_q: softmax: how much of the log of an item's share is subtracted.
     """
 
     embedding_dim: int = 64
@@ -73,21 +83,29 @@ class DICEOptions(MethodOptions):
     interest_weight: float = 0.1
     conformity_weight: float = 0.1
     discrepancy_weight: float = 0.01
-    discrepancy: Literal["dcor", "l1", "l2"] = "dcor"
+    discrepancy: Literal["dcor", "l1", "l2", "none"] = "dcor"
     discrepancy_rows: int = 512
     decay: float = 0.9
     negatives: Literal["popularity_margin", "uniform"] = "popularity_margin"
     margin: float = 40.0
     down_margin: float | None = None
     min_pool: int = 40
+    click_loss: ClickLoss = "bpr"
+    similarity: Similarity = "product"
+    temperature: float = 1.0
+    log_q: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.discrepancy not in _DISCREPANCIES:
-            raise InputError(
-                f"`discrepancy` must be one of {', '.join(_DISCREPANCIES)}; got "
-                f"{self.discrepancy}."
-            )
+        for name, known in (
+            ("discrepancy", [*_DISCREPANCIES, NONE]),
+            ("click_loss", get_args(ClickLoss)),
+            ("similarity", get_args(Similarity)),
+        ):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+        if not self.temperature > 0:
+            raise InputError(f"`temperature` must be > 0; got {self.temperature}.")
         laws = (PopularityMargin.law, Uniform.law)
         if self.negatives not in laws:
             raise InputError(
@@ -123,41 +141,71 @@ class DICE(Method):
 
     def initial_term_weights(self) -> Mapping[str, float]:
         """Returns the weights of Eq. 10."""
-        return {
+        weights = {
             "click": 1.0,
             "interest": self.options.interest_weight,
             "conformity": self.options.conformity_weight,
-            "discrepancy": self.options.discrepancy_weight,
         }
+        if self.options.discrepancy == NONE:
+            return weights
+        return weights | {"discrepancy": self.options.discrepancy_weight}
+
+    def make_weights(self) -> None:
+        """Makes the loss of clicks where it is the softmax."""
+        if self.options.click_loss == "softmax":
+            self.softmax = InBatchSoftmax(
+                self.window.popularity,
+                temperature=self.options.temperature,
+                log_q=self.options.log_q,
+            )
+
+    def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Normalises where the score is a cosine."""
+        return similar(embedded, self.causes(), self.options.similarity)[:, None, :]
+
+    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Normalises where the score is a cosine."""
+        return similar(embedded, self.causes(), self.options.similarity)
 
     def term_weight_decays(self) -> Mapping[str, float]:
         """Returns the curriculum: both causes' weights decay, the others stay."""
         return {"interest": self.options.decay, "conformity": self.options.decay}
 
-    def loss_terms(self, batch: TripletBatch) -> Mapping[str, tf.Tensor]:
-        """Returns `click`, `interest`, `conformity` and `discrepancy`."""
+    def loss_terms(
+        self, batch: TripletBatch, towers: Towers
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns `click`, `interest`, `conformity` and, if any, `discrepancy`."""
         dim = self.options.embedding_dim
-        queries = tf.reshape(self.users(batch.users), (-1, 1, 2, dim))
-        candidates = tf.reshape(
-            self.items(batch.items), (-1, 1 + self.options.num_negatives, 2, dim)
-        )
-        scores = tf.reduce_sum(queries * candidates, axis=-1)
+        users = self.fold_queries(towers.users(batch.users))
+        items = self.fold_candidates(towers.items(batch.items), batch.items)
+        queries = tf.reshape(users, (-1, 1, 2, dim))
+        candidates = tf.reshape(items, (-1, 1 + self.options.num_negatives, 2, dim))
+        scores = tf.reduce_sum(queries * candidates, axis=-1) / self.options.temperature
         interest, conformity = tf.unstack(scores, axis=-1)
-        click = interest + conformity
         more = tf.equal(batch.case, CASE_MORE_POPULAR)
         less = tf.equal(batch.case, CASE_LESS_POPULAR)
         exists = batch.exists
         positive, negative = conformity[:, :1], conformity[:, 1:]
-        return {
-            "click": mean_over(bpr(click[:, :1], click[:, 1:]), exists),
+        if self.options.click_loss == "softmax":
+            found = InBatch.of(batch.users, batch.positives)
+            others = self.fold_candidates(towers.items(found.items), found.items)
+            click = self.softmax(users[:, 0], others, found)
+        else:
+            both = interest + conformity
+            click = mean_over(bpr(both[:, :1], both[:, 1:]), exists)
+        terms = {
+            "click": click,
             "interest": masked_bpr(interest[:, :1], interest[:, 1:], more, exists),
             "conformity": masked_bpr(negative, positive, more, exists)
             + masked_bpr(positive, negative, less, exists),
-            "discrepancy": self._discrepancy(self.users, batch.users)
-            + self._discrepancy(self.items, tf.reshape(batch.items, [-1])),
         }
+        if self.options.discrepancy != NONE:
+            terms["discrepancy"] = self._discrepancy(
+                towers.users, batch.users
+            ) + self._discrepancy(towers.items, tf.reshape(batch.items, [-1]))
+        return terms
 
-    def _discrepancy(self, tower: Any, rows: tf.Tensor) -> tf.Tensor:
+    def _discrepancy(self, tower: Lookup, rows: tf.Tensor) -> tf.Tensor:
         """Compares the causes on the batch's distinct rows of one tower."""
         distinct = tf.unique(rows).y[: self.options.discrepancy_rows]
         interest, conformity = tf.split(tower(distinct), 2, axis=1)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, MethodOptions, TripletBatch
+from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
 from tfcausal.stats.negatives import Uniform
 
 
 @dataclass(frozen=True)
-class MFOptions(MethodOptions):
+class MFOptions(PairOptions):
     """Options of MF-BPR.
 
     Attributes:
@@ -50,10 +50,12 @@ class MF(Method):
         """Returns the click term alone."""
         return {"click": 1.0}
 
-    def loss_terms(self, batch: TripletBatch) -> Mapping[str, tf.Tensor]:
+    def loss_terms(
+        self, batch: TripletBatch, towers: Towers
+    ) -> Mapping[str, tf.Tensor]:
         """Returns `click`: the mean BPR loss over all pairs."""
-        queries = self.users(batch.users)
-        candidates = self.items(batch.items)
+        queries = towers.users(batch.users)
+        candidates = towers.items(batch.items)
         scores = tf.einsum("bd,bkd->bk", queries, candidates)
         pairs = bpr(scores[:, :1], scores[:, 1:])
         return {"click": mean_over(pairs, batch.exists)}

@@ -27,7 +27,7 @@ class TripletBatches:
     def __init__(
         self,
         rows: TrainingRows,
-        sampling: NegativeSampling,
+        sampling: NegativeSampling | None,
         popularity: Int64s,
         sampler: NegativeSampler | None,
         *,
@@ -38,9 +38,10 @@ class TripletBatches:
 
         Args:
             rows: Where the rows come from.
-            sampling: The law of the negatives.
+            sampling: The law of the negatives; None for positives alone.
             popularity: [num_items] interactions in the train window.
-            sampler: Draws the negatives; None where the rows come with theirs.
+            sampler: Draws the negatives; None where the rows come with theirs, or there
+                are to be none.
             seed: Seed of the run.
             batch_size: Positives in a batch; at most as many as there are.
         """
@@ -81,6 +82,8 @@ class TripletBatches:
         chunks = tf.data.Dataset.from_generator(
             self._chunks, output_signature=self._signature(), args=(epoch, skip_batches)
         )
+        if self._sampling is None:
+            chunks = chunks.map(_without_keys)
         if self._sampler is not None:
             up_end, down_start, min_pool = tf.numpy_function(
                 self._pools, [epoch], [tf.int64, tf.int64, tf.int64]
@@ -91,16 +94,15 @@ class TripletBatches:
             sampler = self._sampler
 
             def draw(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                users, positives = chunk["users"], chunk["positives"]
                 drawn = sampler(
                     up_end,
                     down_start,
                     min_pool,
-                    users,
-                    positives,
+                    chunk["users"],
+                    chunk["positives"],
                     chunk["row_keys"],
                 )
-                return {"users": users, "positives": positives, **drawn}
+                return _without_keys(chunk) | drawn
 
             chunks = chunks.map(draw).prefetch(1)
         return chunks.rebatch(self.batch_size, drop_remainder=True)
@@ -115,6 +117,7 @@ class TripletBatches:
         )
 
     def _pools(self, epoch: Any) -> tuple[Int64s, Int64s, np.int64]:
+        assert self._sampling is not None
         pools = self._sampling.pools(self._popularity, int(epoch))
         return pools.up_end, pools.down_start, np.int64(pools.min_pool)
 
@@ -122,7 +125,9 @@ class TripletBatches:
         row = tf.TensorSpec([None], tf.int32)
         if not self._rows.draws_negatives:
             keys = tf.TensorSpec([None], tf.uint64)
-            return {"users": row, "positives": row, "row_keys": keys}
+            facts = dict.fromkeys(self._rows.facts, row)
+            return {"users": row, "positives": row, "row_keys": keys, **facts}
+        assert self._sampling is not None
         width = self._sampling.num_negatives
         wide = tf.TensorSpec([None, width], tf.int32)
         signature = {
@@ -135,3 +140,7 @@ class TripletBatches:
         if self._rows.has_log_q:
             signature["log_q"] = tf.TensorSpec([None, width], tf.float32)
         return signature
+
+
+def _without_keys(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: column for name, column in chunk.items() if name != "row_keys"}

@@ -17,10 +17,17 @@ def field_types(cls: type[Any]) -> dict[str, Any]:
 
 
 def field_meanings(cls: type[Any]) -> dict[str, str]:
-    """Reads what each field means from the docstring's Attributes."""
+    """Reads what each field means from the Attributes of a class and its bases."""
+    meanings: dict[str, str] = {}
+    for described in reversed(cls.__mro__):
+        meanings |= _described(described.__doc__ or "")
+    return meanings
+
+
+def _described(docstring: str) -> dict[str, str]:
     meanings: dict[str, str] = {}
     name = ""
-    for line in (cls.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+    for line in docstring.partition("Attributes:\n")[2].splitlines():
         indent = len(line) - len(line.lstrip())
         if indent == 8 and ":" in line:
             name, _, meaning = line.strip().partition(":")

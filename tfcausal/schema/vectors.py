@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfcausal.errors import InputError, unknown_name
+from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.paths import is_store
 
 Float32s = npt.NDArray[np.float32]
@@ -17,6 +18,8 @@ Float32s = npt.NDArray[np.float32]
 _QUERIES = "queries.npy"
 _CANDIDATES = "candidates.npy"
 _CAUSES = "causes.json"
+POPULARITY_CAUSE = "popularity"
+"""Name of the cause that `CausalVectors.shifted` adds."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,56 @@ class CausalVectors:
                 "them."
             )
         return CausalVectors(queries, self.candidates, self.causes)
+
+    def shifted(self, popularity: npt.NDArray[Any], weight: float) -> "CausalVectors":
+        """Adds a last cause `popularity` of one coordinate, the same for every user.
+
+        Queries have 1 there and items weight * z, so that the score is still the sum
+        over causes, `weighted` can scale this one too, and an index needs nothing new.
+        A negative weight lowers popular items; 0 adds a cause without effect.
+
+        Formula: z = (log(1 + count) - mean) / standard deviation, mean and deviation
+        over the known items; 0 for the unknown item, and for all where all are alike.
+        `weight` is thus the change of score for one standard deviation of
+        log-popularity, and no data set's size is in it.
+
+        Args:
+            popularity: [num_items] counts >= 0.
+            weight: Finite weight.
+        Raises:
+            InputError: If there is a cause of that name, the counts are not the items',
+                or the weight is not finite or too large.
+        """
+        if POPULARITY_CAUSE in self.causes:
+            raise InputError(
+                f"Shifted vectors must not have a cause `{POPULARITY_CAUSE}` already; "
+                "these do. Weigh that cause instead."
+            )
+        least = popularity.min(initial=0)
+        if popularity.shape != self.candidates.shape[:1] or least < 0:
+            raise InputError(
+                f"`popularity` must be a count >= 0 for each of "
+                f"{len(self.candidates)} items; got {popularity.shape}, least "
+                f"{least}. Count it on the run's data set."
+            )
+        logs = np.log1p(popularity.astype(np.float64))
+        known = logs[UNKNOWN_INDEX + 1 :]
+        spread = float(known.std())
+        scaled = (logs - known.mean()) / (spread or 1.0)
+        scaled[UNKNOWN_INDEX] = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            column = (weight * scaled).astype(np.float32)
+        if not np.isfinite(weight) or not _all_finite(column):
+            raise InputError(
+                f"The weight of `{POPULARITY_CAUSE}` must be finite and keep the "
+                f"vectors in float32; got {weight}."
+            )
+        ones = np.ones((*self.queries.shape[:2], 1), np.float32)
+        return CausalVectors(
+            np.concatenate([self.queries, ones], axis=2),
+            np.concatenate([self.candidates, column[:, None]], axis=1),
+            {**self.causes, POPULARITY_CAUSE: slice(self.dim, self.dim + 1)},
+        )
 
     def only(self, cause: str) -> "CausalVectors":
         """Returns the vectors of one cause alone.

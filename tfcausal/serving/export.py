@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
@@ -21,6 +22,7 @@ from tfcausal.data.interactions import (
     read_vocabulary,
 )
 from tfcausal.errors import InputError
+from tfcausal.evaluation.calibration import Calibration
 from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import TRAINING_PARTS
@@ -29,6 +31,7 @@ from tfcausal.schema.manifest import (
     Manifest,
     checksums,
     library_versions,
+    read_manifest,
     require_input,
     write_manifest,
 )
@@ -36,13 +39,21 @@ from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.live_answers import LiveAnswers
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
 from tfcausal.serving.warmup import write_warmup
+from tfcausal.stats.negatives import Int64s
 from tfcausal.training.run import Run
 
 _CHECK = Path(__file__).with_name("check_saved_model.py")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def export(run: Run, name: str, root: Path, *, k: int = DEFAULT_K) -> Path:
+def export(
+    run: Run,
+    name: str,
+    root: Path,
+    *,
+    k: int = DEFAULT_K,
+    calibration: Calibration | None = None,
+) -> Path:
     """Writes `root`/NAME/VERSION, the next version, and checks it in a fresh process.
 
     The folder appears only after a process that knows nothing of this library has
@@ -53,6 +64,8 @@ def export(run: Run, name: str, root: Path, *, k: int = DEFAULT_K) -> Path:
         name: The model's name.
         root: Folder of all exported models.
         k: Length of the lists of `serving_default`.
+        calibration: What to apply to the run's vectors first; None for the vectors as
+            trained. The manifest keeps it, and weight 1 of a request means it.
     Returns:
         The version's folder.
     Raises:
@@ -76,11 +89,41 @@ def export(run: Run, name: str, root: Path, *, k: int = DEFAULT_K) -> Path:
     seen = ItemLists.from_interactions(
         read_part(dataset.folder, dataset.parts(TRAINING_PARTS)), dataset.num_users
     )
+    popularity = read_popularity(dataset)
+    if calibration is not None:
+        vectors = calibration.apply(vectors, popularity)
     target = root / name / str(next_version(root / name))
     with staged_folder(target) as partial:
-        _write(partial, name, vectors, ids, seen, read_popularity(dataset), k)
-        write_manifest(partial, _manifest(partial, run, dataset, vectors, k))
+        _write(partial, name, vectors, ids, seen, popularity, k)
+        manifest = _manifest(partial, run, dataset, vectors, k, calibration)
+        write_manifest(partial, manifest)
     return target
+
+
+def read_back(version: Path) -> tuple[CausalVectors, ItemLists, Int64s]:
+    """Reads what an exported version answers from; its data set is not needed.
+
+    Args:
+        version: Folder of an exported version.
+    Returns:
+        The vectors, the items that each user has seen, and [num_items] int64
+        popularity, exact below 2^24 as it is kept in float32.
+    Raises:
+        InputError: If it is no exported version.
+    """
+    manifest = read_manifest(version, kind="export")
+    model = tf.saved_model.load(str(version))
+    candidates = model.candidates.numpy()[: manifest.counts["items"]]
+    bounds = sorted(manifest.details["causes"].items(), key=lambda part: part[1])
+    return (
+        CausalVectors(
+            model.queries.numpy(),
+            candidates[:, :-1],
+            {cause: slice(*part) for cause, part in bounds},
+        ),
+        ItemLists(model.seen_offsets.numpy(), model.seen_items.numpy()),
+        candidates[:, -1].astype(np.int64),
+    )
 
 
 def versions(folder: Path) -> list[int]:
@@ -129,7 +172,7 @@ def _write(
     vectors: CausalVectors,
     ids: Mapping[str, pa.Array],
     seen: ItemLists,
-    popularity: Any,
+    popularity: Int64s,
     k: int,
 ) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,8 +203,20 @@ def _write(
 
 
 def _manifest(
-    folder: Path, run: Run, dataset: CheckedDataset, vectors: CausalVectors, k: int
+    folder: Path,
+    run: Run,
+    dataset: CheckedDataset,
+    vectors: CausalVectors,
+    k: int,
+    calibration: Calibration | None,
 ) -> Manifest:
+    details: dict[str, Any] = {
+        "causes": {
+            cause: [part.start, part.stop] for cause, part in vectors.causes.items()
+        }
+    }
+    if calibration is not None:
+        details["calibration"] = calibration.to_json()
     return Manifest(
         kind="export",
         options={"k": k, "method": run.method},
@@ -175,11 +230,7 @@ def _manifest(
             "splits": dataset.splits.fingerprint,
         },
         files=checksums(folder),
-        details={
-            "causes": {
-                cause: [part.start, part.stop] for cause, part in vectors.causes.items()
-            }
-        },
+        details=details,
         versions=library_versions("tensorflow", "numpy"),
     )
 

@@ -65,7 +65,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         """Prepares the checkpoint of the best weights."""
         super().set_model(model)
         self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(users=model.users, items=model.items),
+            tf.train.Checkpoint(variables=model.trainable_variables),
             str(self._run / "best"),
             max_to_keep=1,
         )

@@ -8,6 +8,7 @@ RUN/tensorboard/     the same for TensorBoard
 RUN/vectors/         the best epoch's vectors: all that comes after needs nothing else
 RUN/metrics.json     metrics by split
 RUN/manifest.json    kind "run"; written last: the run is whole
+RUN/calibration.json weights chosen after the training, by `tfcausal calibrate`
 """
 
 import json
@@ -43,6 +44,11 @@ class Run:
     def vectors(self) -> CausalVectors:
         """Reads the vectors of the best epoch, mapped into memory."""
         return CausalVectors.load(self.folder / "vectors")
+
+    @property
+    def calibration_path(self) -> Path:
+        """Where `tfcausal calibrate` keeps what it chose; missing before it has."""
+        return self.folder / "calibration.json"
 
 
 def load_run(folder: Path) -> Run:

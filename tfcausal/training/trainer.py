@@ -11,6 +11,7 @@ from typing import Any
 
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
+from tfcausal.data.train_window import read_fact
 from tfcausal.data.training_rows import PositivesInMemory, TripletShards
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras
@@ -54,7 +55,13 @@ def training_batches(
     """
     sampling = model.negative_sampling()
     popularity = read_popularity(dataset)
+    facts = model.row_facts()
     if options.triplets == "shards":
+        if sampling is None or facts:
+            raise InputError(
+                f"`triplets` must be graph for {model.registered_name}, whose rows are "
+                "no plain triplets; got shards."
+            )
         shards = TripletShards(dataset, num_epochs=options.epochs)
         promised = {
             "seed": options.seed,
@@ -79,16 +86,20 @@ def training_batches(
             seed=options.seed,
             batch_size=options.batch_size,
         )
-    rows = read_part(dataset.folder, dataset.parts(TRAINING_PARTS))
-    catalogue = Catalogue.from_popularity(popularity)
-    sampler = NegativeSampler(
-        catalogue,
-        Positives.from_rows(rows.users, rows.items, catalogue),
-        num_users=dataset.num_users,
-        num_negatives=sampling.num_negatives,
-    )
+    parts = dataset.parts(TRAINING_PARTS)
+    rows = read_part(dataset.folder, parts)
+    sampler = None
+    if sampling is not None:
+        catalogue = Catalogue.from_popularity(popularity)
+        sampler = NegativeSampler(
+            catalogue,
+            Positives.from_rows(rows.users, rows.items, catalogue),
+            num_users=dataset.num_users,
+            num_negatives=sampling.num_negatives,
+        )
+    known = {name: read_fact(dataset, parts, name) for name in facts}
     return TripletBatches(
-        PositivesInMemory(rows, seed=options.seed),
+        PositivesInMemory(rows, known, seed=options.seed),
         sampling,
         popularity,
         sampler,
@@ -158,11 +169,8 @@ def train(
         _begin(folder, description, overwrite=overwrite)
         if (folder / "manifest.json").is_file():
             return load_run(folder)
-        model = methods.get(method)(
-            method_options,
-            num_users=dataset.num_users,
-            num_items=dataset.num_items,
-            seed=options.seed,
+        model = methods.get(method).of_dataset(
+            dataset, method_options, seed=options.seed
         )
         batches = training_batches(dataset, model, options)
         compile_model(model, options)

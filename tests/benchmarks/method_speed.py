@@ -1,0 +1,127 @@
+"""Seconds an epoch and peak memory of every method on every backbone.
+
+    python -m tests.benchmarks.method_speed --dataset=DATASET [--method=dice ...]
+
+DATASET is a folder that ingest, split and popularity have filled. Each method trains in
+a process of its own with as many coordinates in all as any other; what its data set
+lacks (time slots, intervened rows) is said and left out. Figures are of one run; the
+ratio to `mf` is what to compare between machines.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.processes import run_measured
+from tfcausal import methods
+from tfcausal.data.interactions import open_dataset
+from tfcausal.errors import InputError
+from tfcausal.training.options import TrainingOptions
+from tfcausal.training.trainer import compile_model, training_batches
+
+STEPS_AT_ONCE = 4
+
+
+def options_of(name: str, dim: int, **wanted: Any) -> Any:
+    """Returns a method's options with `dim` coordinates over all causes."""
+    options_class = methods.get(name).options_class
+    causes = 2 if name in ("dice", "dccl") else 1
+    wanted |= {"embedding_dim": dim // causes}
+    names = {field.name for field in dataclasses.fields(options_class)}
+    return options_class(**{k: v for k, v in wanted.items() if k in names})
+
+
+def measure(dataset: Path, name: str, batch_size: int, dim: int, **wanted: Any) -> None:
+    """Times the steps of one method and prints what it found as JSON."""
+    opened = open_dataset(dataset)
+    options = TrainingOptions(
+        batch_size=batch_size, steps_per_execution=STEPS_AT_ONCE, l2=1e-5
+    )
+    try:
+        model = methods.get(name).of_dataset(opened, options_of(name, dim, **wanted))
+        batches = training_batches(opened, model, options)
+    except InputError as error:
+        print(json.dumps({"lacks": str(error)}))
+        return
+    compile_model(model, options)
+    drawn = iter(batches.dataset(0, 100))
+    step = model.make_train_function()
+    taken = []
+    for _ in range(12):
+        begin = time.perf_counter()
+        step(drawn)
+        taken.append((time.perf_counter() - begin) / STEPS_AT_ONCE)
+    # The first runs trace the graph and fill the pipeline.
+    seconds = float(np.median(taken[4:]))
+    found = {
+        "step": seconds,
+        "epoch": seconds * batches.steps_per_epoch,
+        "positives": batches.batch_size / seconds,
+    }
+    print(json.dumps(found))
+
+
+@click.command()
+@click.option("--dataset", required=True, type=click.Path(path_type=Path))
+@click.option("--method", "chosen", multiple=True, help="May be given again and again.")
+@click.option("--backbone", "backbones", multiple=True, default=("mf", "lightgcn"))
+@click.option("--batch_size", "sizes", type=int, multiple=True, default=(2048, 8192))
+@click.option("--dim", default=128, show_default=True, help="Coordinates in all.")
+@click.option("--one", is_flag=True, hidden=True)
+def main(
+    dataset: Path,
+    chosen: tuple[str, ...],
+    backbones: tuple[str, ...],
+    sizes: tuple[int, ...],
+    dim: int,
+    one: bool,
+) -> None:
+    """Train every method for some steps and print a table."""
+    if one:
+        measure(dataset, chosen[0], sizes[0], dim, backbone=backbones[0])
+        return
+    table = Table(title=f"{dim} coordinates in all")
+    for column in (
+        *("method", "backbone", "batch", "ms a step", "s an epoch", "positives/s"),
+        *("against mf", "peak MiB"),
+    ):
+        left = column in ("method", "backbone")
+        table.add_column(column, justify="left" if left else "right")
+    console = Console(stderr=True)
+    for backbone in backbones:
+        for size in sizes:
+            base = 0.0
+            for name in chosen or sorted(methods.names(), key="mf".__ne__):
+                command = [sys.executable, "-m", "tests.benchmarks.method_speed"]
+                command += ["--one", f"--dataset={dataset}", f"--method={name}"]
+                command += [f"--backbone={backbone}", f"--batch_size={size}"]
+                usage = run_measured([*command, f"--dim={dim}"])
+                found = json.loads(usage.output.splitlines()[-1])
+                if "lacks" in found:
+                    console.print(f"{name}: {found['lacks']}")
+                    continue
+                base = base or found["step"]
+                table.add_row(
+                    name,
+                    backbone,
+                    f"{size:,}",
+                    f"{1000 * found['step']:.1f}",
+                    f"{found['epoch']:.1f}",
+                    f"{found['positives']:,.0f}",
+                    f"{found['step'] / base:.2f}",
+                    f"{usage.peak_bytes / 2**20:,.0f}",
+                )
+                console.print(f"{name}, {backbone}, {size}: {found['epoch']:.1f} s")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

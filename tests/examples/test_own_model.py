@@ -1,0 +1,29 @@
+"""The example of a model of one's own, as a user runs it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.datasets import write_dataset
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "own_model.py"
+
+
+def test_the_second_half_learns_what_is_popular(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", num_users=1500, num_items=200)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path / "data"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    point = r"do\(conformity = +([\d.]+)\) +recall@20 ([\d.]+) .* (\d+)$"
+    points = re.findall(point, done.stdout, re.M)
+    assert [float(weight) for weight, _, _ in points] == [0.0, 0.5, 1.0]
+    shown = [int(popularity) for _, _, popularity in points]
+    assert shown[0] < shown[-1]
+    losses = [float(loss) for loss in re.findall(r" loss: ([\d.]+)", done.stdout)]
+    assert losses[-1] < 0.9 * losses[0]

@@ -1,0 +1,115 @@
+"""What tests of methods share: a batch with gaps, and losses in float64 from formulas.
+
+Some negatives of the batch do not exist; one row has none at all, one has all.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tfcausal.data.interactions import Interactions
+from tfcausal.data.train_window import SlotPopularity, TrainWindow
+from tfcausal.methods.base import Method, TripletBatch
+
+import tensorflow as tf  # isort: skip
+
+NUM_USERS = 10
+NUM_ITEMS = 12
+NUM_ROWS = 6
+NUM_NEGATIVES = 3
+
+Float64s = npt.NDArray[np.float64]
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def bpr(positive: float, negative: float) -> float:
+    return -math.log(sigmoid(positive - negative))
+
+
+def log_loss(label: int, score: float) -> float:
+    return -math.log(sigmoid(score) if label else 1 - sigmoid(score))
+
+
+def batch(facts: Mapping[str, list[int]] | None = None, seed: int = 0) -> TripletBatch:
+    generator = np.random.default_rng(seed)
+    support = generator.integers(0, 3, (NUM_ROWS, NUM_NEGATIVES))
+    support[2], support[3] = 0, 5
+    negatives = generator.integers(1, NUM_ITEMS, (NUM_ROWS, NUM_NEGATIVES))
+    return TripletBatch(
+        users=tf.constant(generator.integers(1, NUM_USERS, NUM_ROWS), tf.int32),
+        positives=tf.constant(generator.integers(1, NUM_ITEMS, NUM_ROWS), tf.int32),
+        negatives=tf.constant(np.where(support, negatives, 0), tf.int32),
+        case=tf.zeros([NUM_ROWS, NUM_NEGATIVES], tf.int8),
+        support=tf.constant(support, tf.int32),
+        facts={
+            name: tf.constant(values, tf.int32)
+            for name, values in (facts or {}).items()
+        },
+    )
+
+
+def pairs(given: TripletBatch) -> Iterator[tuple[int, int, int, int]]:
+    """Yields row, user, positive and negative of each pair that exists."""
+    for row in range(NUM_ROWS):
+        for column in range(NUM_NEGATIVES):
+            if int(given.support[row, column]):
+                yield (
+                    row,
+                    int(given.users[row]),
+                    int(given.positives[row]),
+                    int(given.negatives[row, column]),
+                )
+
+
+def window(
+    popularity: list[int],
+    rows: list[int] | None = None,
+    slots: SlotPopularity | None = None,
+) -> TrainWindow:
+    """Describes training rows of one user each, with the items `rows`."""
+    items = np.asarray(rows or [], np.int32)
+    met = Interactions(np.ones_like(items), items, None, np.asarray([len(items)]))
+
+    def read_slots() -> SlotPopularity:
+        assert slots is not None
+        return slots
+
+    return TrainWindow(np.asarray(popularity, np.int64), lambda: met, read_slots)
+
+
+def randomise(model: Method, seed: int = 7) -> None:
+    """Gives every variable values of about 1 that no formula can hide behind."""
+    generator = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        variable.assign(generator.normal(0, 0.8, variable.shape))
+
+
+def tables(model: Method) -> tuple[Float64s, Float64s]:
+    users, items = model.users.table.numpy(), model.items.table.numpy()
+    return users.astype(np.float64), items.astype(np.float64)
+
+
+def gradients(
+    model: Method, given: TripletBatch, variables: Sequence[tf.Variable] | None = None
+) -> list[Float64s]:
+    """Returns the gradients of the whole loss, dense; by default of all variables."""
+    variables = model.trainable_variables if variables is None else variables
+    with tf.GradientTape() as tape:
+        terms = model.loss_terms(given, model.towers(training=True))
+        loss = tf.add_n(
+            [model.initial_term_weights()[name] * term for name, term in terms.items()]
+        )
+    found = tape.gradient(loss, variables)
+    return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+
+
+def rankings(model: Method) -> npt.NDArray[np.int64]:
+    """Returns each user's items by falling score."""
+    vectors = model.vectors()
+    scores = vectors.queries[:, 0] @ vectors.candidates.T
+    return np.argsort(-scores, axis=1, kind="stable")

@@ -1,0 +1,175 @@
+"""Methods on LightGCN's backbone: propagated vectors in place of learned ones."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.datasets import write_dataset
+from tests.stats.test_graph import normalised
+from tfcausal import methods
+from tfcausal.data.interactions import CheckedDataset, read_part
+from tfcausal.errors import InputError
+from tfcausal.evaluation.validation import validator
+from tfcausal.methods.base import Method, MethodOptions, TripletBatch
+from tfcausal.schema.dataset import TRAIN, TRAIN_INTERVENED
+from tfcausal.schema.manifest import checksums
+from tfcausal.schema.options import field_meanings
+from tfcausal.schema.vectors import CausalVectors
+from tfcausal.training.options import TrainingOptions
+from tfcausal.training.run import Run
+from tfcausal.training.trainer import compile_model, train, training_batches
+
+import tensorflow as tf  # isort: skip
+
+DICE_FORM = {
+    "backbone": "lightgcn",
+    "graph_layers": 2,
+    "self_loops": True,
+    "feature_dropout": 0.2,
+}
+OPTIONS = TrainingOptions(
+    epochs=3,
+    batch_size=64,
+    checkpoint_steps=5,
+    steps_per_execution=2,
+    monitor="recall@20",
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
+    return write_dataset(tmp_path_factory.mktemp("dataset") / "data")
+
+
+def make(name: str, dataset: CheckedDataset, **given: Any) -> Method:
+    method = methods.get(name)
+    options = method.options_class(embedding_dim=8, learning_rate=0.02, **given)
+    return method.of_dataset(dataset, options, seed=4)
+
+
+def slow_tables(
+    model: Method, dataset: CheckedDataset, num_layers: int, *, self_loops: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Users' and items' propagated tables, by a dense graph of the training rows."""
+    rows = read_part(dataset.folder, [TRAIN, TRAIN_INTERVENED])
+    met = np.zeros((dataset.num_users, dataset.num_items))
+    met[rows.users, rows.items] = 1.0
+    graph = normalised(met, "symmetric", self_loops)
+    layers = [np.concatenate([model.users.table.numpy(), model.items.table.numpy()])]
+    for _ in range(num_layers):
+        layers.append(graph @ layers[-1])
+    users, items = np.split(np.mean(layers, axis=0), [dataset.num_users])
+    return users, items
+
+
+@pytest.mark.parametrize("self_loops", [False, True])
+def test_vectors_are_propagated_over_the_training_rows(
+    dataset: CheckedDataset, self_loops: bool
+) -> None:
+    model = make(
+        "dice", dataset, backbone="lightgcn", graph_layers=2, self_loops=self_loops
+    )
+    users, items = slow_tables(model, dataset, 2, self_loops=self_loops)
+    vectors = model.vectors()
+    np.testing.assert_allclose(vectors.queries[:, 0], users, atol=1e-6)
+    np.testing.assert_allclose(vectors.candidates, items, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mf", "dice"])
+def test_terms_are_those_of_the_propagated_tables(
+    dataset: CheckedDataset, name: str
+) -> None:
+    model = make(name, dataset, backbone="lightgcn")
+    plain = make(name, dataset)
+    users, items = slow_tables(model, dataset, 3, self_loops=False)
+    plain.users.table.assign(users)
+    plain.items.table.assign(items)
+    columns = next(iter(training_batches(dataset, model, OPTIONS).dataset(0, 1)))
+    batch = TripletBatch.from_columns(columns)
+    found = model.loss_terms(batch, model.towers(training=True))
+    expected = plain.loss_terms(batch, plain.towers(training=True))
+    for term, value in expected.items():
+        assert float(found[term]) == pytest.approx(float(value), rel=1e-4, abs=1e-5)
+
+
+def test_dropout_is_drawn_anew_in_each_step_of_training_and_nowhere_else(
+    dataset: CheckedDataset,
+) -> None:
+    model = make("dice", dataset, **DICE_FORM)
+    compile_model(model, OPTIONS)
+    rows = tf.range(dataset.num_users)
+
+    def users(*, training: bool = True) -> npt.NDArray[Any]:
+        found: npt.NDArray[Any] = model.towers(training=training).users(rows).numpy()
+        return found
+
+    first, without = users(), users(training=False)
+    assert np.array_equal(first, users())
+    model.optimizer.iterations.assign_add(1)
+    second = users()
+    assert not np.array_equal(first, second)
+    assert np.array_equal(without, users(training=False))
+
+
+def run_dice(dataset: CheckedDataset, folder: Path, *, stop_at: int = -1) -> Run:
+    """Trains; stops at the end of an epoch, before its checkpoint is written."""
+    method_options = methods.get("dice").options_class(
+        embedding_dim=8, learning_rate=0.02, margin=3.0, min_pool=5, **DICE_FORM
+    )
+    judge = validator(dataset, monitor=OPTIONS.monitor)
+    seen = 0
+
+    def validate(vectors: CausalVectors) -> Mapping[str, float]:
+        nonlocal seen
+        seen += 1
+        if seen == stop_at:
+            raise KeyboardInterrupt
+        return judge(vectors)
+
+    return train(dataset, "dice", method_options, OPTIONS, folder, validate, verbose=0)
+
+
+def test_stopped_and_run_again_gives_the_same_bytes(
+    dataset: CheckedDataset, tmp_path: Path
+) -> None:
+    unbroken = run_dice(dataset, tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        run_dice(dataset, tmp_path / "again", stop_at=2)
+    # The stop came in the middle of the second epoch.
+    reader = tf.train.load_checkpoint(str(tmp_path / "again/checkpoints"))
+    assert reader.get_tensor("progress/epoch/.ATTRIBUTES/VARIABLE_VALUE") == 1
+    assert reader.get_tensor("progress/step/.ATTRIBUTES/VARIABLE_VALUE") > 0
+    again = run_dice(dataset, tmp_path / "again")
+    assert checksums(again.folder / "vectors") == checksums(unbroken.folder / "vectors")
+    history = [run.folder / "history.json" for run in (again, unbroken)]
+    assert history[0].read_text() == history[1].read_text()
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_options_of_the_base_keep_their_meanings(name: str) -> None:
+    options_class = methods.get(name).options_class
+    meanings = field_meanings(options_class)
+    for field in dataclasses.fields(options_class):
+        assert meanings[field.name].endswith("."), field.name
+    assert "propagates" in meanings["backbone"]
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match=r"backbone.*mf, lightgcn; got gcn"):
+        MethodOptions(**{"backbone": "gcn"})
+    with pytest.raises(InputError, match=r"graph_layers.*>= 1; got 0"):
+        MethodOptions(graph_layers=0)
+    for share in (-0.1, 1.0):
+        with pytest.raises(InputError, match="feature_dropout"):
+            MethodOptions(feature_dropout=share)
+    with pytest.raises(InputError, match="of_dataset"):
+        methods.get("mf")(
+            methods.get("mf").options_class(backbone="lightgcn"),
+            num_users=3,
+            num_items=4,
+        )

@@ -1,0 +1,149 @@
+"""PD and PDA: the product of match and popularity, and the order that PDA serves."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.datasets import write_dataset
+from tests.methods.cases import (
+    NUM_ITEMS,
+    NUM_NEGATIVES,
+    NUM_USERS,
+    batch,
+    bpr,
+    gradients,
+    pairs,
+    randomise,
+    tables,
+    window,
+)
+from tfcausal import methods
+from tfcausal.data.train_window import SLOT, SlotPopularity
+from tfcausal.errors import InputError
+from tfcausal.methods.base import Method
+from tfcausal.methods.pd import PDOptions
+
+GAMMA = 0.4
+SLOTS = [2, 0, 1, 1, 2, 0]
+COUNTS = [0, 8, 4, 4, 2, 2, 2, 1, 1, 0, 1, 1]
+# (count + 1) / (all + items) from 1 / 37 to 9 / 37, of which min-max leaves count / 8.
+GLOBAL = [count / 8 for count in COUNTS]
+
+
+def slot_popularity() -> SlotPopularity:
+    generator = np.random.default_rng(5)
+    slots = generator.uniform(0, 1, (3, NUM_ITEMS))
+    slots[1, 4] = 0.0
+    return SlotPopularity(slots, generator.uniform(1e-9, 1, NUM_ITEMS))
+
+
+def make(popularity: str = "slots", *, adjusted: bool = False) -> Method:
+    model = methods.get("pd")(
+        PDOptions(
+            embedding_dim=4,
+            num_negatives=NUM_NEGATIVES,
+            gamma=GAMMA,
+            adjusted=adjusted,
+            popularity=popularity,
+        ),
+        num_users=NUM_USERS,
+        num_items=NUM_ITEMS,
+        window=window(COUNTS, slots=slot_popularity()),
+    )
+    randomise(model)
+    return model
+
+
+def elu(score: float) -> float:
+    return score if score > 0 else math.exp(score) - 1
+
+
+@pytest.mark.parametrize("popularity", ["slots", "global"])
+def test_the_negative_takes_its_popularity_in_the_slot_of_the_positive(
+    popularity: str,
+) -> None:
+    model = make(popularity)
+    users, items = tables(model)
+    by_slot = slot_popularity().slots if popularity == "slots" else [GLOBAL] * 3
+    given = batch({SLOT: SLOTS} if popularity == "slots" else None)
+    assert model.row_facts() == tuple(given.facts)
+
+    def product(row: int, user: int, item: int) -> float:
+        return (elu(users[user] @ items[item]) + 1) * by_slot[SLOTS[row]][item] ** GAMMA
+
+    losses = [
+        bpr(product(row, user, positive), product(row, user, negative))
+        for row, user, positive, negative in pairs(given)
+    ]
+    terms = model.loss_terms(given, model.towers(training=True))
+    assert float(terms["click"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    found = gradients(model, given)
+    assert len(found) == 2
+    assert all(np.abs(gradient).max() > 1e-3 for gradient in found)
+
+
+def test_pd_ranks_by_the_match_alone() -> None:
+    vectors = make().vectors()
+    users, items = tables(make())
+    np.testing.assert_allclose(vectors.queries[:, 0], users, rtol=1e-6)
+    np.testing.assert_allclose(vectors.candidates, items, rtol=1e-6)
+    assert list(vectors.causes) == ["match"]
+
+
+@pytest.mark.parametrize("popularity", ["slots", "global"])
+def test_pda_ranks_scores_below_0_by_the_formula(popularity: str) -> None:
+    model = make(popularity, adjusted=True)
+    # All coordinates of users are above 0, all of items below: so are all scores.
+    model.users.table.assign(np.abs(model.users.table))
+    model.items.table.assign(-np.abs(model.items.table))
+    users, items = tables(model)
+    following = (
+        slot_popularity().following
+        if popularity == "slots"
+        else np.maximum(GLOBAL, 1e-9)
+    )
+    vectors = model.vectors()
+    folded = (vectors.queries[:, 0] @ vectors.candidates.T)[:, 1:]
+    formula = np.asarray(
+        [
+            [
+                (elu(user @ item) + 1) * m**GAMMA
+                for item, m in zip(items[1:], following[1:], strict=True)
+            ]
+            for user in users
+        ]
+    )
+    np.testing.assert_allclose(np.exp(folded), formula, rtol=1e-4)
+    assert np.array_equal(np.argsort(-folded, axis=1), np.argsort(-formula, axis=1))
+    by_match = np.argsort(-(users @ items[1:].T), axis=1)
+    assert not np.array_equal(np.argsort(-folded, axis=1), by_match)
+    without = vectors.weighted({"popularity": 0.0})
+    scores = without.queries[:, 0] @ without.candidates.T
+    assert np.array_equal(np.argsort(-scores[:, 1:], axis=1), by_match)
+
+
+def test_above_0_popularity_counts_for_less_than_in_the_formula() -> None:
+    # The formula has 3 * 0.6 = 1.8 < 2 * 1, the folded score 2 + log 0.6 > 1 + log 1.
+    model = make(adjusted=True)
+    model.users.table.assign(np.ones((NUM_USERS, 4)))
+    model.items.table.assign(np.ones((NUM_ITEMS, 4)) * 0.25)
+    model.items.table[3].assign([0.5, 0.5, 0.5, 0.5])
+    model.log_factors = np.log([1.0] * 3 + [0.6] + [1.0] * 8).astype(np.float32)
+    vectors = model.vectors()
+    scores = vectors.queries[0, 0] @ vectors.candidates.T
+    assert scores[3] == pytest.approx(2 + math.log(0.6))
+    assert scores[3] > scores[4] == pytest.approx(1.0)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gamma.*>= 0; got -1"):
+        PDOptions(gamma=-1.0)
+    with pytest.raises(InputError, match=r"popularity.*daily"):
+        PDOptions(popularity="daily")
+    dataset = write_dataset(tmp_path / "data", num_users=12)
+    with pytest.raises(InputError, match="must have time slots"):
+        methods.get("pd").of_dataset(dataset)
+    model = methods.get("pd").of_dataset(dataset, PDOptions(popularity="global"))
+    assert model.factors.shape == (dataset.num_items, 1)

@@ -1,0 +1,154 @@
+"""`tfcausal calibrate`: weights of causes chosen after training, on validation."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tfcausal.schema.protocol import protocol, protocol_names
+
+if TYPE_CHECKING:
+    from tfcausal.evaluation.calibration import Calibration
+
+
+@click.command("calibrate")
+@click.option(
+    "--run", required=True, type=click.Path(path_type=Path), help="A finished run."
+)
+@click.option(
+    "--metric",
+    default="recall@20",
+    show_default=True,
+    help="What to make as large as possible: recall, hr, ndcg or coverage at a k.",
+)
+@click.option(
+    "--target_popularity",
+    type=float,
+    help="Reach this mean popularity of the listed items instead; of --metric only "
+    "the cut-off then counts.",
+)
+@click.option(
+    "--split",
+    default="validation",
+    show_default=True,
+    help="The part to choose on. Test parts are refused: their figures would be too "
+    "good.",
+)
+@click.option(
+    "--protocol",
+    "protocol_name",
+    default="dice",
+    show_default=True,
+    help=f"How lists are made and averaged: {', '.join(protocol_names())} "
+    "(dcr only from Python so far).",
+)
+@click.option(
+    "--k",
+    "ks",
+    type=int,
+    multiple=True,
+    help="A cut-off; may be given again.  [default: as the protocol has them]",
+)
+@click.option(
+    "--users",
+    "num_users",
+    default=10_000,
+    show_default=True,
+    help="At most so many users are ranked for, always the same.",
+)
+@click.option(
+    "--dataset",
+    "dataset_folder",
+    type=click.Path(path_type=Path),
+    help="The data set, where it has moved since the training.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    run: Path,
+    metric: str,
+    target_popularity: float | None,
+    split: str,
+    protocol_name: str,
+    ks: tuple[int, ...],
+    num_users: int,
+    dataset_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Choose the weight of each cause, and a shift along log-popularity.
+
+    Nothing is trained again. The choice is kept as calibration.json in the run's
+    folder, in place of an earlier one; `evaluate --calibrated` and `export
+    --calibrated` apply it.
+    """
+    from rich.console import Console
+
+    from tfcausal.data.interactions import open_dataset
+    from tfcausal.evaluation.calibration import (
+        calibrate,
+        require_calibration_part,
+        save_calibration,
+    )
+    from tfcausal.evaluation.validation import evaluation_set
+    from tfcausal.schema.manifest import require_input
+    from tfcausal.training.run import load_run
+
+    require_calibration_part(split)
+    chosen = protocol(protocol_name)
+    if ks:
+        chosen = replace(chosen, ks=ks)
+    finished = load_run(run)
+    dataset = open_dataset(dataset_folder or finished.dataset)
+    require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
+    console = Console(stderr=True)
+    with console.status("Ranking as trained") as status:
+
+        def report(values: Mapping[str, float], value: float) -> None:
+            # On what is no terminal the status shows nothing.
+            status.update(f"Tried {_shown(values)}: {value:.4f}")
+
+        found = calibrate(
+            finished.vectors(),
+            evaluation_set(dataset, split, chosen),
+            chosen,
+            metric=metric,
+            target_popularity=target_popularity,
+            part=split,
+            num_users=num_users,
+            report=report,
+        )
+    save_calibration(finished, found)
+    path = finished.calibration_path
+    if as_json:
+        result = {"run": str(run), "calibration": str(path), **found.to_json()}
+        click.echo(json.dumps(result, sort_keys=True))
+        return
+    _print(found)
+    click.echo(f"written to {path}")
+
+
+def _shown(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{cause}={value:.4g}" for cause, value in values.items())
+
+
+def _print(found: "Calibration") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    aim = "as large as possible" if found.target is None else f"near {found.target:g}"
+    table = Table(
+        title=f"{found.part}, protocol {found.protocol}, {found.num_users:,} users: "
+        f"{found.metric} {aim}"
+    )
+    table.add_column("")
+    for name in ("as trained", "calibrated"):
+        table.add_column(name, justify="right")
+    for cause, weight in found.weights.items():
+        table.add_row(f"weight of {cause}", "1", f"{weight:.4g}")
+    table.add_row("shift along log-popularity", "0", f"{found.shift:.4g}")
+    table.add_section()
+    for metric, before in found.as_trained.items():
+        table.add_row(metric, f"{before:.4f}", f"{found.calibrated[metric]:.4f}")
+    Console().print(table)

@@ -1,0 +1,87 @@
+"""DCCL's two contrasts as a layer, for the method and for models of one's own."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfcausal.errors import InputError
+from tfcausal.keras_compat import keras
+from tfcausal.layers.embedding import Similarity, similar
+from tfcausal.losses.in_batch import Filtered, popularity_contrast
+from tfcausal.samplers.in_batch import InBatch
+from tfcausal.stats.negatives import Int64s
+
+
+class PopularityContrast(keras.layers.Layer):  # type: ignore[misc]
+    """What a user met against the rest of the batch, once for each of two causes.
+
+    The first half of the coordinates learns interest, most from unpopular items; the
+    second half learns conformity, most from popular ones and against items that are not
+    more popular.
+
+    Symbols: I_pop -> popularity over its largest value; w = exp(-I_pop)
+    Reference: Zhao et al., Disentangled Causal Embedding with Contrastive Learning for
+    Recommender System (DCCL), WWW 2023 (Companion), section 2.2.
+    """
+
+    def __init__(
+        self,
+        popularity: Int64s,
+        *,
+        temperature: float = 1.0,
+        similarity: Similarity = "cosine",
+        filtered: Filtered = "dropped",
+        **kwargs: Any,
+    ) -> None:
+        """Keeps the popularity of the items.
+
+        Args:
+            popularity: [num_items] int64 rows that have each item.
+            temperature: What similarities are divided by, > 0.
+            similarity: "cosine" of each half, or "product".
+            filtered: What becomes of more popular items in the contrast of conformity;
+                see `losses.in_batch.popularity_contrast`.
+            **kwargs: For keras.layers.Layer.
+        Raises:
+            InputError: If the temperature is not above 0.
+        """
+        super().__init__(**kwargs)
+        if not temperature > 0:
+            raise InputError(f"`contrast_temperature` must be > 0; got {temperature}.")
+        self._share = tf.constant(popularity / max(popularity.max(), 1), tf.float32)
+        self._temperature = temperature
+        self._similarity = similarity
+        self._filtered = filtered
+
+    def call(
+        self, queries: tf.Tensor, candidates: tf.Tensor, batch: InBatch
+    ) -> tuple[Any, Any]:
+        """Returns the contrast of interest and that of conformity, [] float32 each.
+
+        Args:
+            queries: [n, dim] float32 of each row's user, dim even.
+            candidates: [m, dim] float32 of the batch's distinct items.
+            batch: What the rows of the batch have in common.
+        """
+        half = queries.shape[-1] // 2
+        halves = {"interest": slice(0, half), "conformity": slice(half, 2 * half)}
+        users = similar(queries, halves, self._similarity) / self._temperature
+        items = similar(candidates, halves, self._similarity)
+        levels = tf.gather(self._share, batch.items)
+        limits = tf.gather(levels, batch.columns)
+        weights = tf.exp(-limits)
+        rows = tf.cast(tf.size(weights), tf.float32)
+        shared = {"owners": batch.owners, "met": batch.met, "counts": batch.counts}
+        interest = popularity_contrast(
+            users[:, :half], items[:, :half], weights=weights / rows, **shared
+        )
+        conformity = popularity_contrast(
+            users[:, half:],
+            items[:, half:],
+            weights=(1 - weights) / rows,
+            levels=levels,
+            limits=limits,
+            filtered=self._filtered,
+            **shared,
+        )
+        return interest, conformity

@@ -1,0 +1,164 @@
+"""CausE: items seen under the logging policy and under a random one, kept alike.
+
+Reference: Bonner, Vasile, Causal Embeddings for Recommendation, RecSys 2018, in the
+form of the baseline CausE of Zheng et al., DICE, WWW 2021, section 4.2.1, and of its
+authors' code: one table of users, a control and a treatment table of items, the mean
+log loss of one positive and four negatives on control rows and on treatment rows, and
+the mean squared difference of the tables on the items of the batch.
+Deviations: negatives are items that the user has met in neither part, not only in the
+row's own. DICE's text has BPR for all baselines, its code the log loss for this one;
+DCCL's table (Zhao et al., WWW 2023) has BPR: `main_loss=bpr`. The original serves the
+treatment table, DICE's code the control table: `serves`. The original's biases, and its
+pull on one table alone, are left out as in DICE's code. The treatment table stands
+beside the towers: on another backbone its vectors stay those of a plain table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import tensorflow as tf
+
+from tfcausal.data.interactions import CheckedDataset
+from tfcausal.data.train_window import INTERVENED
+from tfcausal.errors import InputError
+from tfcausal.layers.embedding import CausalEmbedding
+from tfcausal.losses.pairwise import bpr, mean_over
+from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.registry import register
+from tfcausal.schema.dataset import TRAIN_INTERVENED
+from tfcausal.stats.negatives import Uniform
+
+MainLoss = Literal["bce", "bpr"]
+Table = Literal["control", "treatment"]
+
+
+@dataclass(frozen=True)
+class CausEOptions(PairOptions):
+    """Options of CausE.
+
+    Attributes:
+        embedding_dim: Coordinates of a user's and an item's vector.
+        learning_rate: Step size of the optimiser at the start.
+        num_negatives: Negatives for each positive.
+        main_loss: "bce" for the log loss of each score, or "bpr" on pairs.
+        discrepancy_weight: Weight of the distance between the two tables of items.
+        serves: The items' table that recommends, "control" or "treatment".
+    """
+
+    embedding_dim: int = 64
+    learning_rate: float = 1e-2
+    main_loss: MainLoss = "bce"
+    discrepancy_weight: float = 0.01
+    serves: Table = "control"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in (("main_loss", MainLoss), ("serves", Table)):
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(
+                    f"`{name}` must be one of {', '.join(get_args(kind))}; got "
+                    f"{getattr(self, name)}."
+                )
+
+
+@register("cause")
+class CausE(Method):
+    """Two vectors an item, one from the biased rows and one from the intervened."""
+
+    options_class = CausEOptions
+    options: CausEOptions
+
+    @classmethod
+    def of_dataset(
+        cls, dataset: CheckedDataset, options: Any = None, *, seed: int = 0
+    ) -> Method:
+        """Makes the method for a data set that has an intervened training part.
+
+        Args:
+            dataset: The data set.
+            options: CausEOptions; None for its defaults.
+            seed: Seed of the initial values.
+        Raises:
+            InputError: If the split has no intervened training part.
+        """
+        if not dataset.parts([TRAIN_INTERVENED]):
+            raise InputError(
+                f"`{dataset.folder.splits}` must have the part `{TRAIN_INTERVENED}` "
+                "for the method cause; it has none. Run beam_jobs.split with "
+                "--rule=intervened, or choose another method."
+            )
+        return super().of_dataset(dataset, options, seed=seed)
+
+    def make_weights(self) -> None:
+        """Makes the treatment table; the tower of items is the control table."""
+        self.treatment = CausalEmbedding(
+            self.items.num_rows,
+            self.cause_dims(),
+            seed=self.items.seed,
+            name="treatment_items",
+        )
+        self.treatment.build(None)
+
+    def row_facts(self) -> tuple[str, ...]:
+        """Asks which rows are of the intervened part."""
+        return (INTERVENED,)
+
+    def cause_dims(self) -> Mapping[str, int]:
+        """Returns one cause: the preference, freed of exposure but not split."""
+        return {"preference": self.options.embedding_dim}
+
+    def negative_sampling(self) -> Uniform:
+        """Returns uniform negatives."""
+        return Uniform(self.options.num_negatives)
+
+    def initial_term_weights(self) -> Mapping[str, float]:
+        """Returns the weights of both kinds of rows and of the distance."""
+        return {
+            "click": 1.0,
+            "click_intervened": 1.0,
+            "discrepancy": self.options.discrepancy_weight,
+        }
+
+    def loss_terms(
+        self, batch: TripletBatch, towers: Towers
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns `click` on control rows, `click_intervened`, and `discrepancy`.
+
+        A term without a row in the batch is 0. The discrepancy is the mean over the
+        coordinates of the batch's distinct items.
+        """
+        queries = towers.users(batch.users)
+        control = tf.einsum("bd,bkd->bk", queries, towers.items(batch.items))
+        treatment = tf.einsum("bd,bkd->bk", queries, self.treatment(batch.items))
+        intervened = tf.equal(batch.facts[INTERVENED], 1)[:, None]
+        distinct = tf.unique(
+            tf.concat(
+                [batch.positives, tf.boolean_mask(batch.negatives, batch.exists)], 0
+            )
+        ).y
+        difference = towers.items(distinct) - self.treatment(distinct)
+        return {
+            "click": self._click(control, batch.exists, ~intervened),
+            "click_intervened": self._click(treatment, batch.exists, intervened),
+            "discrepancy": tf.reduce_mean(tf.square(difference)),
+        }
+
+    def _click(
+        self, scores: tf.Tensor, exists: tf.Tensor, chosen: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the mean loss over the chosen rows' scores, or pairs, that exist."""
+        if self.options.main_loss == "bpr":
+            return mean_over(bpr(scores[:, :1], scores[:, 1:]), exists & chosen)
+        first = tf.ones_like(exists[:, :1])
+        labels = tf.concat([first, tf.zeros_like(exists)], axis=1)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(
+            tf.cast(labels, scores.dtype), scores
+        )
+        return mean_over(losses, tf.concat([first, exists], axis=1) & chosen)
+
+    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Returns the vectors of the table that serves."""
+        if self.options.serves == "treatment":
+            return self.treatment(items)
+        return embedded

@@ -1,0 +1,172 @@
+"""DCCL: interest and conformity told apart by two contrasts against the batch.
+
+Reference: Zhao et al., Disentangled Causal Embedding with Contrastive Learning for
+Recommender System, WWW 2023 (Companion), section 2.2: the contrast of interest,
+weighted w = exp(-I_pop), that of conformity, weighted 1 - w against items that are not
+more popular, and BPR on the sum of both.
+Deviations: the paper writes the weights inside the logarithms, where they are constants
+without a gradient; as in the authors' code they stand outside. I_pop is the count over
+the largest count, as in the code; the paper's count over all impressions would give
+every item the weight 1. Contrasts compare by the cosine, as in the code (the paper
+writes the product), with 0.1 added above and below, and all of a user's items in the
+batch are positives. The code multiplies the scores of too popular items by 0, which
+leaves them in the denominator: `filtered=zeroed`; the default drops them, as the paper
+says. Terms are means, where the code takes sums of all three: the same but for the
+learning rate. Initial values are as for all methods here, where the code draws from
++-0.001; BPR draws its negatives afresh, where the code picks among 200 drawn ahead.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import tensorflow as tf
+
+from tfcausal.errors import unknown_name
+from tfcausal.layers.contrast import PopularityContrast
+from tfcausal.layers.embedding import Similarity, similar
+from tfcausal.layers.softmax import InBatchSoftmax
+from tfcausal.losses.in_batch import Filtered
+from tfcausal.losses.pairwise import bpr, mean_over
+from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.registry import register
+from tfcausal.samplers.in_batch import InBatch
+from tfcausal.stats.negatives import Uniform
+
+INTEREST = "interest"
+CONFORMITY = "conformity"
+
+ClickLoss = Literal["bpr", "softmax"]
+
+
+@dataclass(frozen=True)
+class DCCLOptions(PairOptions):
+    """Options of DCCL.
+
+    Symbols: alpha -> interest_weight; beta -> conformity_weight
+
+    Attributes:
+        embedding_dim: Coordinates of each cause; a vector has twice as many.
+        learning_rate: Step size of the optimiser at the start.
+        num_negatives: BPR: negatives for each positive.
+        interest_weight: Weight of the contrast of interest; 0 is the paper's ablation
+            without it.
+        conformity_weight: Weight of the contrast of conformity; 0 likewise.
+        contrast_similarity: "cosine", the authors' code, or "product", the paper.
+        contrast_temperature: What the contrasts' similarities are divided by.
+        filtered: What becomes of more popular items in the contrast of conformity:
+            "dropped", as the paper says, or "zeroed", as the authors' code has it.
+        click_loss: "bpr", the paper's, or "softmax" against the batch, which learns
+            more from sparse data.
+        similarity: "product", the paper's score, or "cosine" of each cause.
+        temperature: softmax: what scores are divided by.
+        log_q: softmax: how much of the log of an item's share is subtracted.
+    """
+
+    embedding_dim: int = 32
+    learning_rate: float = 1e-3
+    num_negatives: int = 1
+    interest_weight: float = 0.1
+    conformity_weight: float = 0.1
+    contrast_similarity: Similarity = "cosine"
+    contrast_temperature: float = 1.0
+    filtered: Filtered = "dropped"
+    click_loss: ClickLoss = "bpr"
+    similarity: Similarity = "product"
+    temperature: float = 1.0
+    log_q: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in (
+            ("contrast_similarity", Similarity),
+            ("filtered", Filtered),
+            ("click_loss", ClickLoss),
+            ("similarity", Similarity),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise unknown_name(name, getattr(self, name), get_args(kind))
+
+
+@register("dccl")
+class DCCL(Method):
+    """Interest and conformity kept apart by popularity-weighted contrasts."""
+
+    options_class = DCCLOptions
+    options: DCCLOptions
+
+    def make_weights(self) -> None:
+        """Makes the losses that know the items' popularity."""
+        popularity = self.window.popularity
+        self.contrast = PopularityContrast(
+            popularity,
+            temperature=self.options.contrast_temperature,
+            similarity=self.options.contrast_similarity,
+            filtered=self.options.filtered,
+        )
+        if self.options.click_loss == "softmax":
+            self.softmax = InBatchSoftmax(
+                popularity,
+                temperature=self.options.temperature,
+                log_q=self.options.log_q,
+            )
+
+    def cause_dims(self) -> Mapping[str, int]:
+        """Returns interest, then conformity."""
+        return {
+            INTEREST: self.options.embedding_dim,
+            CONFORMITY: self.options.embedding_dim,
+        }
+
+    def negative_sampling(self) -> Uniform | None:
+        """Returns uniform negatives for BPR; softmax takes the batch."""
+        if self.options.click_loss == "softmax":
+            return None
+        return Uniform(self.options.num_negatives)
+
+    def initial_term_weights(self) -> Mapping[str, float]:
+        """Returns the weights of the three terms."""
+        return {
+            "click": 1.0,
+            "interest": self.options.interest_weight,
+            "conformity": self.options.conformity_weight,
+        }
+
+    def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Normalises where the score is a cosine."""
+        return similar(embedded, self.causes(), self.options.similarity)[:, None, :]
+
+    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Normalises where the score is a cosine."""
+        return similar(embedded, self.causes(), self.options.similarity)
+
+    def loss_terms(
+        self, batch: TripletBatch, towers: Towers
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns `click`, `interest` and `conformity`."""
+        found = InBatch.of(batch.users, batch.positives)
+        queries, items = towers.users(batch.users), towers.items(found.items)
+        interest, conformity = self.contrast(queries, items, found)
+        return {
+            "click": self._click(batch, towers, queries, items, found),
+            "interest": interest,
+            "conformity": conformity,
+        }
+
+    def _click(
+        self,
+        batch: TripletBatch,
+        towers: Towers,
+        queries: tf.Tensor,
+        items: tf.Tensor,
+        found: InBatch,
+    ) -> Any:
+        users = self.fold_queries(queries)
+        if self.options.click_loss == "softmax":
+            candidates = self.fold_candidates(items, found.items)
+            return self.softmax(users[:, 0], candidates, found)
+        pairs = similar(
+            towers.items(batch.items), self.causes(), self.options.similarity
+        )
+        scores = tf.reduce_sum(users * pairs, axis=-1)
+        return mean_over(bpr(scores[:, :1], scores[:, 1:]), batch.exists)

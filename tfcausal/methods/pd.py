@@ -1,0 +1,144 @@
+"""PD and PDA: popularity as a factor of the score in training, then left out or chosen.
+
+Reference: Zhang et al., Causal Intervention for Leveraging Popularity Bias in
+Recommendation, SIGIR 2021, with the authors' MF/model_api.py (ConditionalBPRMF):
+
+    f_ui = (elu(s_ui) + 1) * m_i ^ gamma,   loss = mean -log sigmoid(f_ui - f_uj)
+
+with m the popularity, min-max, in the time slot of the positive, for the negative too.
+PD is deconfounded training: it ranks by elu(s) + 1, so by s. PDA adjusts: it ranks by
+(elu(s) + 1) * m ^ gamma with the popularity m that the next slot is expected to have.
+Deviations: one popularity for data without timestamps (`popularity=global`). PDA's
+score is folded to s + gamma * log m, an inner product. Below 0, elu(s) + 1 = exp(s) and
+this is the formula's very order; above 0 the formula has log(1 + s) in place of s, so
+that popularity counts for less here than there, the less the larger s is. The authors'
+regularisation is the trainer's `l2`; the least popular item of a slot has m = 0 and,
+as theirs, learns nothing there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+
+from tfcausal.data.train_window import SLOT
+from tfcausal.errors import InputError
+from tfcausal.losses.pairwise import bpr, mean_over
+from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.registry import register
+from tfcausal.stats.negatives import Uniform
+from tfcausal.stats.popularity import min_max, smoothed_share
+from tfcausal.stats.slots import next_slot
+
+MATCH = "match"
+POPULARITY = "popularity"
+
+Popularity = Literal["slots", "global"]
+
+
+@dataclass(frozen=True)
+class PDOptions(PairOptions):
+    """Options of PD and PDA.
+
+    Attributes:
+        embedding_dim: Coordinates of a user's and an item's vector.
+        learning_rate: Step size of the optimiser at the start.
+        num_negatives: Negatives for each positive.
+        gamma: Exponent of popularity, >= 0. The authors' on Kwai is 0.02 for PD, 0.16
+            for PDA.
+        adjusted: Whether the ranking takes the next slot's popularity in: PDA.
+        popularity: "slots" for that of the positive's time slot, or "global" for one
+            of the whole train window, where there are no timestamps.
+    """
+
+    embedding_dim: int = 64
+    learning_rate: float = 1e-2
+    num_negatives: int = 1
+    gamma: float = 0.02
+    adjusted: bool = False
+    popularity: Popularity = "slots"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.gamma < np.inf:
+            raise InputError(f"`gamma` must be finite and >= 0; got {self.gamma}.")
+        if self.popularity not in get_args(Popularity):
+            raise InputError(
+                f"`popularity` must be one of {', '.join(get_args(Popularity))}; got "
+                f"{self.popularity}."
+            )
+
+
+@register("pd")
+class PD(Method):
+    """A match that popularity multiplies, so that it need not learn popularity."""
+
+    options_class = PDOptions
+    options: PDOptions
+
+    def make_weights(self) -> None:
+        """Reads the popularity of each item in each slot, and in the next."""
+        if self.options.popularity == "slots":
+            found = self.window.read_slots()
+            slots, following = found.slots, found.following
+        else:
+            slots = min_max(smoothed_share(self.window.popularity[None]))
+            following = next_slot(slots, trend=0.0)
+        gamma = self.options.gamma
+        # By item, so that a batch reads only its own items' rows.
+        self.factors = tf.constant((slots**gamma).T, tf.float32)
+        self.log_factors = tf.constant(gamma * np.log(following), tf.float32)
+
+    def row_facts(self) -> tuple[str, ...]:
+        """Asks for each row's slot, unless there is one for all."""
+        return (SLOT,) if self.options.popularity == "slots" else ()
+
+    def cause_dims(self) -> Mapping[str, int]:
+        """Returns the match, all that a user and an item have vectors for."""
+        return {MATCH: self.options.embedding_dim}
+
+    def causes(self) -> dict[str, slice]:
+        """Returns the match and, for PDA, the popularity."""
+        dim = self.options.embedding_dim
+        match = {MATCH: slice(0, dim)}
+        if not self.options.adjusted:
+            return match
+        return match | {POPULARITY: slice(dim, dim + 1)}
+
+    def negative_sampling(self) -> Uniform:
+        """Returns uniform negatives."""
+        return Uniform(self.options.num_negatives)
+
+    def initial_term_weights(self) -> Mapping[str, float]:
+        """Returns the click term alone."""
+        return {"click": 1.0}
+
+    def loss_terms(
+        self, batch: TripletBatch, towers: Towers
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns `click`: the mean BPR loss over all pairs of products f."""
+        queries = towers.users(batch.users)
+        candidates = towers.items(batch.items)
+        scores = tf.einsum("bd,bkd->bk", queries, candidates)
+        slots = batch.facts.get(SLOT, tf.zeros_like(batch.users))
+        by_slot = tf.gather(self.factors, batch.items)
+        factors = tf.gather(by_slot, slots, axis=2, batch_dims=1)
+        products = (tf.nn.elu(scores) + 1.0) * factors
+        pairs = bpr(products[:, :1], products[:, 1:])
+        return {"click": mean_over(pairs, batch.exists)}
+
+    def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Returns u, and for PDA [u, 1]."""
+        if not self.options.adjusted:
+            return embedded[:, None, :]
+        ones = tf.ones_like(embedded[:, :1])
+        return tf.concat([embedded, ones], axis=1)[:, None, :]
+
+    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Returns i, and for PDA [i, gamma * log m]."""
+        if not self.options.adjusted:
+            return embedded
+        logs = tf.gather(self.log_factors, items)[:, None]
+        return tf.concat([embedded, logs], axis=1)
