@@ -98,7 +98,7 @@ def compare(fast: Any, slow: Any) -> None:
     )
 
 
-@pytest.fixture(params=[1024, 4])
+@pytest.fixture(params=[256, 4])
 def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_batch, "_BLOCK_ROWS", request.param)
 

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from tfcausal.keras_compat import ops
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 256
 _EXCLUDED = -1e30
 """Score whose exponential is 0, finite so that no difference is undefined."""
+_LEAST = 1e-30
+"""Sum of exponentials below which its logarithm is taken no more."""
 
 Filtered = Literal["dropped", "zeroed"]
 
@@ -51,17 +53,24 @@ def in_batch_softmax(
     """
     every = ops.arange(ops.shape(candidates)[0])
     bias = ops.log(counts) - log_q
+    weight = 1.0 / ops.cast(ops.shape(queries)[0], queries.dtype)
 
-    def rows(scores: Any, block: Any) -> tuple[Any, ...]:
+    def rows(scores: Any, block: Any) -> tuple[Any, Any]:
         own = ops.equal(ops.take(columns, block)[:, None], every[None, :])
         known = ops.take(met, ops.take(owners, block), axis=0)
         # The row's item counts once, however many other rows have it.
         scores = scores + ops.where(own, -log_q[None, :], bias[None, :])
-        return scores, own, ops.logical_or(own, ops.logical_not(known)), None
+        wanted = ops.sum(ops.where(own, scores, 0.0), axis=1, keepdims=True)
+        negative = ops.logical_or(own, ops.logical_not(known))
+        scores = ops.where(negative, scores, _EXCLUDED)
+        highest = ops.max(scores, axis=1, keepdims=True)
+        powers = ops.exp(scores - highest)
+        total = ops.sum(powers, axis=1, keepdims=True)
+        slopes = powers * (weight / total)
+        slopes = ops.where(own, slopes - weight, slopes)
+        return weight * (highest + ops.log(total) - wanted), slopes
 
-    size = ops.shape(queries)[0]
-    weights = ops.ones_like(queries[:, 0]) / ops.cast(size, queries.dtype)
-    return _log_ratio(queries, candidates, weights, rows, epsilon=0.0)
+    return _in_blocks(queries, candidates, rows)
 
 
 def popularity_contrast(
@@ -104,75 +113,62 @@ def popularity_contrast(
     Returns:
         [] float.
     """
-    log_counts = ops.log(counts)
+    log_counts = ops.log(counts)[None, :]
+    weights = ops.stop_gradient(weights)[:, None]
 
-    def rows(scores: Any, block: Any) -> tuple[Any, ...]:
+    def rows(scores: Any, block: Any) -> tuple[Any, Any]:
         positive = ops.take(met, ops.take(owners, block), axis=0)
-        kept, learned = ops.ones_like(positive), None
+        low = None
         if levels is not None:
             low = levels[None, :] <= ops.take(limits, block)[:, None]
             if filtered == "zeroed":
-                scores, learned = ops.where(low, scores, 0.0), low
-            else:
-                kept = ops.logical_or(low, positive)
-        return scores + log_counts[None, :], positive, kept, learned
+                scores = ops.where(low, scores, 0.0)
+        scores = scores + log_counts
+        if low is not None and filtered == "dropped":
+            scores = ops.where(ops.logical_or(low, positive), scores, _EXCLUDED)
+        # The constant counts as one more item, whose score is 0.
+        highest = ops.maximum(ops.max(scores, axis=1, keepdims=True), 0.0)
+        powers = ops.exp(scores - highest)
+        added = epsilon * ops.exp(-highest)
+        below = ops.sum(powers, axis=1, keepdims=True) + added
+        above = ops.sum(ops.where(positive, powers, 0.0), axis=1, keepdims=True) + added
+        # Below that, all positives are some 70 under the highest score.
+        above = ops.maximum(above, _LEAST)
+        weight = ops.take(weights, block, axis=0)
+        slope = weight / below
+        slopes = powers * ops.where(positive, slope - weight / above, slope)
+        if low is not None and filtered == "zeroed":
+            slopes = ops.where(low, slopes, 0.0)
+        return weight * (ops.log(below) - ops.log(above)), slopes
 
-    return _log_ratio(queries, candidates, weights, rows, epsilon)
+    return _in_blocks(queries, candidates, rows)
 
 
-def _log_ratio(
-    queries: Any,
-    candidates: Any,
-    weights: Any,
-    rows: Callable[[Any, Any], tuple[Any, ...]],
-    epsilon: float,
+def _in_blocks(
+    queries: Any, candidates: Any, rows: Callable[[Any, Any], tuple[Any, Any]]
 ) -> Any:
-    """Returns sum_i w_i log((sum_j k_ij e^s_ij + eps) / (sum_j y_ij e^s_ij + eps)).
-
-    The gradient is written out while the block is at hand:
-    d / d s_ij = w_i * (k_ij e^s_ij / (... + eps) - y_ij e^s_ij / (... + eps)).
+    """Returns the sum of losses of rows, with the gradient that comes with them.
 
     Args:
         queries: [n, dim] float.
         candidates: [m, dim] float.
-        weights: [n] float.
-        rows: From [block, m] products and the [block] numbers of rows to their scores
-            s, to y, to k, each [block, m], and to whether a score depends on the
-            vectors, None where all do.
-        epsilon: Added to both sums.
+        rows: From the products of [block] queries and all candidates, [block, m], and
+            the numbers of these queries to their losses, [block, 1], and to the slopes
+            of these losses by each product, [block, m].
     """
     fixed_candidates = ops.stop_gradient(candidates)
     transposed = ops.transpose(fixed_candidates)
     total = 0.0
     query_slopes, candidate_slopes = [], ops.zeros_like(fixed_candidates)
     size = queries.shape[0]
-    step = size if size is None else min(size, _BLOCK_ROWS)
-    starts = [0] if step is None else range(0, size, step)
+    starts = [0] if size is None else range(0, size, _BLOCK_ROWS)
     for start in starts:
-        end = ops.shape(queries)[0] if step is None else min(start + step, size)
-        block = ops.arange(start, end)
+        end = ops.shape(queries)[0] if size is None else min(start + _BLOCK_ROWS, size)
         fixed = ops.stop_gradient(queries[start:end])
-        scores, positive, kept, learned = rows(ops.matmul(fixed, transposed), block)
-        below, of_kept = _log_sum_exp(scores, kept, epsilon)
-        above, of_positives = _log_sum_exp(scores, positive, epsilon)
-        weight = ops.stop_gradient(weights[start:end])[:, None]
-        total = total + ops.sum(weight * (below - above))
-        slopes = weight * (of_kept - of_positives)
-        if learned is not None:
-            slopes = ops.where(learned, slopes, 0.0)
+        losses, slopes = rows(ops.matmul(fixed, transposed), ops.arange(start, end))
+        total = total + ops.sum(losses)
         query_slopes.append(ops.matmul(slopes, fixed_candidates))
         candidate_slopes = candidate_slopes + ops.matmul(ops.transpose(slopes), fixed)
     change = ops.sum(ops.concatenate(query_slopes, axis=0) * queries)
     change = change + ops.sum(candidate_slopes * candidates)
     return total + change - ops.stop_gradient(change)
-
-
-def _log_sum_exp(scores: Any, counted: Any, epsilon: float) -> tuple[Any, Any]:
-    """Returns log(sum_j counted_ij e^s_ij + eps), [n, 1], and its slopes, [n, m]."""
-    scores = ops.where(counted, scores, _EXCLUDED)
-    highest = ops.max(scores, axis=1, keepdims=True)
-    if epsilon:
-        highest = ops.maximum(highest, 0.0)
-    powers = ops.exp(scores - highest)
-    total = ops.sum(powers, axis=1, keepdims=True) + epsilon * ops.exp(-highest)
-    return highest + ops.log(total), powers / total

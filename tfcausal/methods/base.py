@@ -15,7 +15,7 @@ from tfcausal.layers.embedding import CausalEmbedding, cause_slices
 from tfcausal.layers.propagation import Propagation
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats import mixing
-from tfcausal.stats.negatives import NegativeSampling
+from tfcausal.stats.negatives import NegativeSampling, Uniform
 
 Lookup = Callable[[tf.Tensor], tf.Tensor]
 """From int32 rows of any shape to their vectors, float32 [..., dim]."""
@@ -241,9 +241,9 @@ class Method(tfrs.Model):  # type: ignore[misc]
     def negative_sampling(self) -> NegativeSampling | None:
         """Returns the law of the negatives; None if other rows of a batch serve."""
 
-    @abstractmethod
     def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the weight of each loss term in the first epoch."""
+        """Returns the weight of each loss term in the first epoch: the click alone."""
+        return {"click": 1.0}
 
     @abstractmethod
     def loss_terms(
@@ -372,3 +372,22 @@ class Method(tfrs.Model):  # type: ignore[misc]
         """Computes the loss terms of a batch without learning."""
         self.compute_loss(inputs)
         return {name: mean.result() for name, mean in self._means.items()}
+
+
+class PairMethod(Method):
+    """Base of methods that learn from pairs with uniform negatives."""
+
+    options_class = PairOptions
+
+    def negative_sampling(self) -> NegativeSampling:
+        """Returns uniform negatives."""
+        return Uniform(self.options.num_negatives)
+
+    def pair_scores(self, batch: TripletBatch, towers: Towers) -> tf.Tensor:
+        """Returns the inner products of a batch's positives and negatives.
+
+        Returns:
+            [batch, 1 + num_negatives] float32: the positive's, then its negatives'.
+        """
+        queries = towers.users(batch.users)
+        return tf.einsum("bd,bkd->bk", queries, towers.items(batch.items))

@@ -16,9 +16,8 @@ import tensorflow as tf
 
 from tfcausal.errors import InputError
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
-from tfcausal.stats.negatives import Uniform
 
 PREFERENCE = "preference"
 BIAS = "bias"
@@ -52,7 +51,7 @@ class BiasOptions(PairOptions):
 
 
 @register("bias")
-class Bias(Method):
+class Bias(PairMethod):
     """What an item gets from everyone is a cause of its own, the bias."""
 
     options_class = BiasOptions
@@ -80,21 +79,11 @@ class Bias(Method):
             return preference
         return preference | {BIAS: slice(dim, dim + 1)}
 
-    def negative_sampling(self) -> Uniform:
-        """Returns uniform negatives."""
-        return Uniform(self.options.num_negatives)
-
-    def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the click term alone."""
-        return {"click": 1.0}
-
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`: the mean BPR loss over all pairs."""
-        queries = towers.users(batch.users)
-        candidates = towers.items(batch.items)
-        scores = tf.einsum("bd,bkd->bk", queries, candidates)
+        scores = self.pair_scores(batch, towers)
         if self.user_biases is not None:
             scores += tf.gather(self.user_biases, batch.users)[:, None]
         if self.item_biases is not None:

@@ -24,10 +24,15 @@ from tfcausal.data.train_window import INTERVENED
 from tfcausal.errors import InputError
 from tfcausal.layers.embedding import CausalEmbedding
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import (
+    Method,
+    PairMethod,
+    PairOptions,
+    Towers,
+    TripletBatch,
+)
 from tfcausal.methods.registry import register
 from tfcausal.schema.dataset import TRAIN_INTERVENED
-from tfcausal.stats.negatives import Uniform
 
 MainLoss = Literal["bce", "bpr"]
 Table = Literal["control", "treatment"]
@@ -63,7 +68,7 @@ class CausEOptions(PairOptions):
 
 
 @register("cause")
-class CausE(Method):
+class CausE(PairMethod):
     """Two vectors an item, one from the biased rows and one from the intervened."""
 
     options_class = CausEOptions
@@ -107,10 +112,6 @@ class CausE(Method):
     def cause_dims(self) -> Mapping[str, int]:
         """Returns one cause: the preference, freed of exposure but not split."""
         return {"preference": self.options.embedding_dim}
-
-    def negative_sampling(self) -> Uniform:
-        """Returns uniform negatives."""
-        return Uniform(self.options.num_negatives)
 
     def initial_term_weights(self) -> Mapping[str, float]:
         """Returns the weights of both kinds of rows and of the distance."""

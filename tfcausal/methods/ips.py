@@ -22,9 +22,8 @@ import tensorflow as tf
 
 from tfcausal.errors import InputError
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
-from tfcausal.stats.negatives import Uniform
 from tfcausal.stats.propensity import propensity_table
 
 Form = Literal["ips", "ips_c", "ips_cn", "ips_cnsr"]
@@ -64,7 +63,7 @@ class IPSOptions(PairOptions):
 
 
 @register("ips")
-class IPS(Method):
+class IPS(PairMethod):
     """Matrix factorisation in which rare positives count for more."""
 
     options_class = IPSOptions
@@ -83,21 +82,11 @@ class IPS(Method):
         """Returns one cause: the preference; popularity is in the loss, not in it."""
         return {"preference": self.options.embedding_dim}
 
-    def negative_sampling(self) -> Uniform:
-        """Returns uniform negatives."""
-        return Uniform(self.options.num_negatives)
-
-    def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the click term alone."""
-        return {"click": 1.0}
-
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`: the mean over all pairs of the weighted BPR loss."""
-        queries = towers.users(batch.users)
-        candidates = towers.items(batch.items)
-        scores = tf.einsum("bd,bkd->bk", queries, candidates)
+        scores = self.pair_scores(batch, towers)
         weights = tf.gather(self.item_weights, batch.positives)[:, None]
         pairs = weights * bpr(scores[:, :1], scores[:, 1:])
         return {"click": mean_over(pairs, batch.exists)}

@@ -28,9 +28,8 @@ import tensorflow as tf
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
-from tfcausal.stats.negatives import Uniform
 
 MATCH = "match"
 ITEM = "item"
@@ -76,7 +75,7 @@ class MACROptions(PairOptions):
 
 
 @register("macr")
-class MACR(Method):
+class MACR(PairMethod):
     """A match, scaled by what item and user would do without any match."""
 
     options_class = MACROptions
@@ -99,10 +98,6 @@ class MACR(Method):
         """Returns the match and what is taken off for the item's own pull."""
         dim = self.options.embedding_dim
         return {MATCH: slice(0, dim), ITEM: slice(dim, dim + 1)}
-
-    def negative_sampling(self) -> Uniform:
-        """Returns uniform negatives."""
-        return Uniform(self.options.num_negatives)
 
     def initial_term_weights(self) -> Mapping[str, float]:
         """Returns 1, alpha and, for the log loss, beta."""

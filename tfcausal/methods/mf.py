@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
-from tfcausal.stats.negatives import Uniform
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class MFOptions(PairOptions):
 
 
 @register("mf")
-class MF(Method):
+class MF(PairMethod):
     """One vector a user, one an item; its only cause is called preference."""
 
     options_class = MFOptions
@@ -42,20 +41,10 @@ class MF(Method):
         """Returns one cause: the preference, in which all causes are entangled."""
         return {"preference": self.options.embedding_dim}
 
-    def negative_sampling(self) -> Uniform:
-        """Returns uniform negatives."""
-        return Uniform(self.options.num_negatives)
-
-    def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the click term alone."""
-        return {"click": 1.0}
-
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`: the mean BPR loss over all pairs."""
-        queries = towers.users(batch.users)
-        candidates = towers.items(batch.items)
-        scores = tf.einsum("bd,bkd->bk", queries, candidates)
+        scores = self.pair_scores(batch, towers)
         pairs = bpr(scores[:, :1], scores[:, 1:])
         return {"click": mean_over(pairs, batch.exists)}

@@ -26,9 +26,8 @@ import tensorflow as tf
 from tfcausal.data.train_window import SLOT
 from tfcausal.errors import InputError
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
-from tfcausal.stats.negatives import Uniform
 from tfcausal.stats.popularity import min_max, smoothed_share
 from tfcausal.stats.slots import next_slot
 
@@ -72,7 +71,7 @@ class PDOptions(PairOptions):
 
 
 @register("pd")
-class PD(Method):
+class PD(PairMethod):
     """A match that popularity multiplies, so that it need not learn popularity."""
 
     options_class = PDOptions
@@ -107,21 +106,11 @@ class PD(Method):
             return match
         return match | {POPULARITY: slice(dim, dim + 1)}
 
-    def negative_sampling(self) -> Uniform:
-        """Returns uniform negatives."""
-        return Uniform(self.options.num_negatives)
-
-    def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the click term alone."""
-        return {"click": 1.0}
-
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`: the mean BPR loss over all pairs of products f."""
-        queries = towers.users(batch.users)
-        candidates = towers.items(batch.items)
-        scores = tf.einsum("bd,bkd->bk", queries, candidates)
+        scores = self.pair_scores(batch, towers)
         slots = batch.facts.get(SLOT, tf.zeros_like(batch.users))
         by_slot = tf.gather(self.factors, batch.items)
         factors = tf.gather(by_slot, slots, axis=2, batch_dims=1)

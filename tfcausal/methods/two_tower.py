@@ -66,10 +66,6 @@ class TwoTower(Method):
     def negative_sampling(self) -> None:
         """Draws no negatives: the other rows of the batch serve."""
 
-    def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the click term alone."""
-        return {"click": 1.0}
-
     def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
         """Normalises for the cosine."""
         return similar(embedded, self.causes(), self.options.similarity)[:, None, :]
