@@ -37,13 +37,14 @@ setup(
         "packaging>=23",
         "pyarrow>=20",
         "click>=8.1",
+        "optuna~=5.0",
         "rich>=13",
         "scipy>=1.13",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]~=2.77"],
         "serving": ["tensorflow-serving-api~=2.20.0"],
-        "plots": ["matplotlib>=3.9"],
+        "plots": ["matplotlib>=3.9", "scikit-learn>=1.5"],
         "dev": [
             "apache-beam[gcp]~=2.77",
             "dask>=2025.1",

@@ -16,11 +16,7 @@ def main(folder: Path) -> None:
     """Fits DICE for a few epochs and shows what the weight of conformity does."""
     dataset = tfcausal.open_dataset(folder)
     dice = tfcausal.methods.get("dice")
-    model = dice(
-        dice.options_class(learning_rate=0.003),
-        num_users=dataset.num_users,
-        num_items=dataset.num_items,
-    )
+    model = dice.of_dataset(dataset, dice.options_class(learning_rate=0.003))
     options = tfcausal.TrainingOptions(batch_size=1024, l2=1e-5, steps_per_execution=8)
     batches = tfcausal.training_batches(dataset, model, options)
     tfcausal.compile_model(model, options)  # with the row-sparse Adam

@@ -35,8 +35,9 @@ OWNERS = {
     "tensorflow_recommenders": "keras_compat",
     "scann": "serving",
     "matplotlib": "reports",
+    "sklearn": "reports",
 }
-ONLY_INSIDE_FUNCTIONS = ("scann", "matplotlib")
+ONLY_INSIDE_FUNCTIONS = ("scann", "matplotlib", "sklearn")
 # Losses run on every backend of Keras 3, and Beam's workers start without TensorFlow.
 WITHOUT_TENSORFLOW = ("losses", "beam_jobs")
 WORKERS_MAY_IMPORT = ("schema", "stats", *BELOW_ALL)

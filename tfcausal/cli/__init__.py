@@ -19,10 +19,12 @@ VERBS = (
     "evaluate",
     "calibrate",
     "diagnose",
+    "disentangle",
     "export",
     "index",
     "recommend",
     "explain",
+    "reproduce",
     "doctor",
 )
 

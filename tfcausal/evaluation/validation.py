@@ -12,10 +12,10 @@ from tfcausal.data.interactions import (
 )
 from tfcausal.errors import unknown_name
 from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
+from tfcausal.evaluation.users import sample_users
 from tfcausal.schema.dataset import VALIDATION
 from tfcausal.schema.protocol import EvaluationProtocol, protocol
 from tfcausal.schema.vectors import CausalVectors
-from tfcausal.stats import mixing
 
 
 def evaluation_set(
@@ -66,11 +66,10 @@ def validator(
     if monitor not in known:
         raise unknown_name("monitor", monitor, known)
     against = evaluation_set(dataset, part, chosen)
-    users = np.flatnonzero(against.positives.lengths[1:] > 0).astype(np.int32) + 1
-    if len(users) > num_users:
-        start = np.asarray([mixing.stream(0, "validation users")], np.uint64)
-        order = np.argsort(mixing.draws(start, users), kind="stable")
-        users = np.sort(users[order[:num_users]])
+    with_positives = (
+        np.flatnonzero(against.positives.lengths[1:] > 0).astype(np.int32) + 1
+    )
+    users = sample_users(with_positives, num_users, "validation users")
 
     def validate(vectors: CausalVectors) -> dict[str, float]:
         return dict(evaluate(vectors, against, chosen, users=users).metrics)

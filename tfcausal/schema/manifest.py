@@ -32,6 +32,7 @@ _WRITERS = {
     "run": "tfcausal train",
     "export": "tfcausal export",
     "index": "tfcausal index",
+    "world": "tfcausal synth",
 }
 """Kind of result to the command that makes it."""
 FORMAT_VERSION = 1

@@ -1,0 +1,271 @@
+"""`tfcausal reproduce`: a paper's table on a data set, tuned alike for every row."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from tfcausal.cli.options import build_options, parse_settings
+from tfcausal.errors import InputError, unknown_name
+from tfcausal.reports.tables import TABLES, Table, table
+from tfcausal.schema.options import field_types, parse_value
+from tfcausal.schema.protocol import protocol
+
+if TYPE_CHECKING:
+    from tfcausal.reports.reproduction import Reproduction
+    from tfcausal.training.options import TrainingOptions
+
+TRIALS = 6
+SEEDS = 3
+WIDTH_OF_ALL = 190
+"""Columns of a terminal on which all metrics stand side by side."""
+_COSTS = ", ".join(
+    f"{one.name} {one.num_trainings(TRIALS, SEEDS)}" for one in TABLES.values()
+)
+
+
+def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
+    if not shown:
+        return
+    for one in TABLES.values():
+        trainings = one.num_trainings(TRIALS, SEEDS)
+        click.echo(f"{one.name}: {one.title} ({trainings} trainings)")
+        if one.source:
+            click.echo(f"  {one.source}")
+        for row in one.rows:
+            tuned = ", ".join(row.tuned)
+            fixed = " ".join(f"{name}={value}" for name, value in row.fixed.items())
+            what = f"{row.method}, tuned: {tuned}; {fixed}" if tuned else "not trained"
+            click.echo(f"    {row.name}: {what}")
+    ctx.exit()
+
+
+@click.command(
+    "reproduce",
+    epilog="What it costs: for each row TRIALS + SEEDS - 1 trainings of at most EPOCHS "
+    "epochs, none for ItemPop, and a ranking of the test users for each seed; "
+    "calibrating trains nothing. Trainings with the defaults: "
+    f"{_COSTS}. Fewer with --row, --trials and --seeds.",
+)
+@click.argument("table_name", metavar="TABLE")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a data set that has been split and whose popularity is counted.",
+)
+@click.option(
+    "--runs",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where each training gets a folder named by its content; several tables may "
+    "share it.",
+)
+@click.option(
+    "--trials",
+    default=TRIALS,
+    show_default=True,
+    help="Settings to try for each row, the default first.",
+)
+@click.option(
+    "--seeds", default=SEEDS, show_default=True, help="Seeds of the best setting."
+)
+@click.option(
+    "--epochs",
+    default=100,
+    show_default=True,
+    help="At most so many in each training; all stop early by the same patience.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of training, or of methods, for all rows that have it, such as "
+    "batch_size or margin; may be given again and again.",
+)
+@click.option(
+    "--row",
+    "rows",
+    multiple=True,
+    metavar="NAME",
+    help="A row; may be given again.  [default: all rows]",
+)
+@click.option(
+    "--protocol",
+    "protocol_name",
+    help="How lists are made and averaged: dice, dccl, causerec or cadvae.  [default: "
+    "the table's]",
+)
+@click.option("--calibrated", is_flag=True, help="Add each row calibrated.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to write TABLE.md and TABLE.csv to.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="PNG to draw recall@20 to, with deviations.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_tables,
+    help="List tables, rows and what is tuned, and stop.",
+)
+def command(
+    table_name: str,
+    data: Path,
+    runs: Path,
+    trials: int,
+    seeds: int,
+    epochs: int,
+    settings: tuple[str, ...],
+    rows: tuple[str, ...],
+    protocol_name: str | None,
+    calibrated: bool,
+    output: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Train and tune all rows of a paper's TABLE on a data set, and compare them.
+
+    Every row may try the same number of settings on validation; the best one is trained
+    with several seeds and evaluated on the test part. Called again after an
+    interruption, it goes on where it was; what is finished is not trained again.
+    """
+    asked = table(table_name).only(rows)
+    chosen = protocol(protocol_name or asked.protocol)
+
+    import tensorflow as tf
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from tfcausal.data.interactions import open_dataset
+    from tfcausal.reports.documents import require_plots, write_documents, write_plot
+    from tfcausal.reports.reproduction import Plan, fit_table, reproduce
+
+    # Each training traces its step, which TensorFlow takes for a fault.
+    tf.get_logger().setLevel("ERROR")
+    if plot:
+        require_plots(plot)
+    training, of_methods = _options(asked, settings, epochs)
+    plan = Plan(trials, seeds, calibrated, training, of_methods)
+    dataset = open_dataset(data)
+    fitted = fit_table(asked, dataset, of_methods)
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task("", total=fitted.num_trainings(trials, seeds))
+
+        def begin(what: str) -> None:
+            progress.update(task, description=what)
+
+        def end(said: str) -> None:
+            progress.print(said, highlight=False, soft_wrap=True)
+            progress.advance(task)
+
+        found = reproduce(
+            fitted, dataset, runs, plan, chosen=chosen, begin=begin, end=end
+        )
+    written = []
+    if output:
+        written += write_documents(found, output, data.resolve().name, _command_line())
+    if plot:
+        write_plot(found, plot)
+        written.append(plot)
+    if as_json:
+        result: dict[str, Any] = {
+            "data": str(data),
+            **found.to_json(),
+            "written": [str(path) for path in written],
+        }
+        click.echo(json.dumps(result, sort_keys=True))
+        return
+    _print(found)
+    for path in written:
+        click.echo(f"written to {path}")
+
+
+def _options(
+    asked: Table, settings: tuple[str, ...], epochs: int
+) -> tuple["TrainingOptions", dict[str, Any]]:
+    """Splits --set into options of training and options of the rows' methods."""
+    from tfcausal.reports.reproduction import options_classes
+    from tfcausal.training.options import TrainingOptions
+
+    parsed = parse_settings(settings)
+    of_training = set(field_types(TrainingOptions))
+    kinds: dict[str, Any] = {}
+    for options_class in options_classes(asked):
+        kinds |= field_types(options_class)
+    of_methods: dict[str, Any] = {}
+    for name in list(parsed):
+        if any(name in row.tuned for row in asked.rows):
+            raise InputError(f"`--set {name}` must not be given: rows are tuned on it.")
+        if name == "seed":
+            raise InputError(
+                "`--set seed` must be given as --seeds, how many there are."
+            )
+        if name in kinds:
+            of_methods[name] = parse_value(name, parsed.pop(name), kinds[name])
+        elif name not in of_training:
+            raise unknown_name("option", name, {*kinds, *of_training})
+    (training,) = build_options([TrainingOptions], parsed, epochs=epochs)
+    return training, of_methods
+
+
+def _command_line() -> str:
+    """Returns the command with the options that were given, for the document."""
+    ctx = click.get_current_context()
+    words = ["tfcausal", "reproduce", str(ctx.params["table_name"])]
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not isinstance(parameter, click.Option) or not given:
+            continue
+        flag, value = parameter.opts[0], ctx.params[name]
+        if parameter.is_flag:
+            words.append(flag)
+        elif parameter.multiple:
+            words += [word for one in value for word in (flag, one)]
+        else:
+            words.append(f"{flag}={value}")
+    return shlex.join(words)
+
+
+def _print(found: "Reproduction") -> None:
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    from tfcausal.reports.documents import SECONDS, beside
+    from tfcausal.reports.reproduction import SHOWN
+
+    console = Console()
+    columns = [*SHOWN, SECONDS]
+    if console.width < WIDTH_OF_ALL:
+        columns = ["recall@20", "ndcg@20", "popularity@20"]
+    shown = Shown(
+        title=f"{found.table.title}\ntest, protocol {found.protocol.name}, "
+        f"{found.num_users:,} users, {found.plan.seeds} seeds"
+    )
+    for column in ("row", "figures"):
+        shown.add_column(column, overflow="fold")
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    for name, whose, cells in beside(found):
+        shown.add_row(name, whose, *(cells[column] for column in columns))
+    console.print(shown)
+    for note in found.table.notes:
+        console.print(note, highlight=False)
