@@ -1,6 +1,7 @@
 """Diagnosis: every figure against plain Python, and planted causes."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +12,8 @@ from tests.evaluation.cases import Case, random_case
 from tests.runs import random_vectors
 from tfcausal.errors import InputError
 from tfcausal.evaluation.diagnosis import Diagnosis, diagnose
+from tfcausal.evaluation.evaluator import evaluate
+from tfcausal.schema.protocol import protocol
 from tfcausal.schema.vectors import CausalVectors
 
 K = 12
@@ -198,11 +201,19 @@ def test_one_cause_has_no_other_to_be_told_from() -> None:
 
 
 def test_a_score_that_tells_nothing_apart_has_no_shares() -> None:
-    vectors = random_vectors(30, 60, scale=0.0)
-    case = Case(vectors, {1: {1}}, {1: {1}}, np.arange(60), 30)
-    found = of(case)
-    assert {values["share"] for values in found.causes.values()} == {0.0}
+    vectors = random_vectors(30, 60)
+    alike = replace(vectors, candidates=np.ones_like(vectors.candidates))
+    found = of(Case(alike, {1: {1}}, {1: {1}}, np.arange(60), 30))
+    assert [values["share"] for values in found.causes.values()] == [0.0, 0.0]
     assert found.shown["overlap"] == 1.0
+
+
+def test_a_cause_that_was_left_out_ranks_nothing_alone() -> None:
+    vectors = random_vectors(30, 60).weighted({"conformity": 0.0})
+    case = Case(vectors, {1: {1}}, {1: {1}}, np.arange(60), 30)
+    assert list(of(case).causes) == ["interest"]
+    found = evaluate(vectors, case.against, protocol("dice"), causes=True)
+    assert list(found.causes) == ["interest"]
 
 
 def test_samples_of_users_and_pairs_are_near_the_whole() -> None:

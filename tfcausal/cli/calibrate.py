@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     default="dice",
     show_default=True,
     help=f"How lists are made and averaged: {', '.join(protocol_names())} "
-    "(dcr only from Python so far).",
+    "(dcr has no evaluator yet).",
 )
 @click.option(
     "--k",
@@ -152,3 +152,9 @@ def _print(found: "Calibration") -> None:
     for metric, before in found.as_trained.items():
         table.add_row(metric, f"{before:.4f}", f"{found.calibrated[metric]:.4f}")
     Console().print(table)
+    for cause, weight in found.weights.items():
+        if weight == 0:
+            click.echo(
+                f"`{cause}` is left out. Of an export with this calibration no request "
+                "can bring it back; `tfcausal export --as_trained` keeps it."
+            )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default="dice",
     show_default=True,
     help=f"How lists are made and averaged: {', '.join(protocol_names())} "
-    "(dcr only from Python so far).",
+    "(dcr has no evaluator yet).",
 )
 @click.option(
     "--split",

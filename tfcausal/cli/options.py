@@ -40,9 +40,9 @@ def build_options(
         InputError: If no class has a name, or a text does not fit the field's type.
     """
     fields = {name: kind for cls in classes for name, kind in field_types(cls).items()}
-    for name in settings:
+    for name, text in settings.items():
         if name in fixed:
-            raise InputError(f"`--set {name}` must be given as --{name}={fixed[name]}.")
+            raise InputError(f"`--set {name}` must be given as --{name}={text}.")
         if name not in fields:
             raise unknown_name("option", name, fields)
     values = {

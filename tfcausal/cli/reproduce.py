@@ -104,7 +104,7 @@ def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder to write TABLE.md and TABLE.csv to.",
+    help="Folder to write NAME.md and NAME.csv to, NAME being the table's.",
 )
 @click.option(
     "--plot",

@@ -128,6 +128,8 @@ def diagnose(
     shares = _shares(vectors, users, lists, masked, num_pairs)
     causes = {}
     for cause in vectors.causes:
+        if vectors.is_silent(cause):
+            continue
         alone = _lists(vectors.only(cause), users, masked, k)
         causes[cause] = {
             "share": shares[cause],

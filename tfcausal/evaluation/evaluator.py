@@ -128,9 +128,11 @@ def evaluate(
         num_users=counted,
         metrics=score(weighted),
         weights=weights,
-        causes={cause: score(vectors.only(cause)) for cause in vectors.causes}
-        if causes
-        else {},
+        causes={
+            cause: score(vectors.only(cause))
+            for cause in vectors.causes
+            if causes and not vectors.is_silent(cause)
+        },
     )
 
 

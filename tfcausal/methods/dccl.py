@@ -59,7 +59,7 @@ class DCCLOptions(PairOptions):
         click_loss: "bpr", the paper's, or "softmax" against the batch, which learns
             more from sparse data.
         similarity: "product", the paper's score, or "cosine" of each cause.
-        temperature: softmax: what scores are divided by.
+        temperature: What scores are divided by in the click.
         log_q: softmax: how much of the log of an item's share is subtracted.
     """
 
@@ -168,5 +168,5 @@ class DCCL(Method):
         pairs = similar(
             towers.items(batch.items), self.causes(), self.options.similarity
         )
-        scores = tf.reduce_sum(users * pairs, axis=-1)
+        scores = tf.reduce_sum(users * pairs, axis=-1) / self.options.temperature
         return mean_over(bpr(scores[:, :1], scores[:, 1:]), batch.exists)

@@ -160,7 +160,7 @@ def comma_separated(found: Reproduction) -> str:
 def write_documents(
     found: Reproduction, folder: Path, data: str, command: str
 ) -> list[Path]:
-    """Writes TABLE.md and TABLE.csv into a folder, in place of earlier ones.
+    """Writes NAME.md and NAME.csv, after the table, in place of earlier ones.
 
     Args:
         found: What came out.

@@ -167,6 +167,15 @@ class CausalVectors:
             {cause: slice(0, part.stop - part.start)},
         )
 
+    def is_silent(self, cause: str) -> bool:
+        """Returns whether a cause adds 0 to every score, so that it ranks nothing.
+
+        Args:
+            cause: Name of the cause.
+        """
+        part = self.causes[cause]
+        return not (self.queries[:, :, part].any() and self.candidates[:, part].any())
+
     def save(self, folder: Path) -> None:
         """Writes queries.npy, candidates.npy and causes.json into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
