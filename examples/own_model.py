@@ -42,7 +42,7 @@ def tower(num_ids: int, buckets: int) -> Any:
     return keras.Model([row, activity], keras.layers.Dense(2 * HALF)(both))
 
 
-class OwnModel(tfrs.Model):  # type: ignore[misc]
+class OwnModel(tfrs.Model):
     """Two feature towers that learn interest and conformity apart."""
 
     def __init__(self, users: Any, items: Any, popularity: Any) -> None:
