@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +37,8 @@ def method(request: pytest.FixtureRequest) -> type[Method]:
     return methods.get(request.param)
 
 
-@pytest.fixture(params=get_args(Backbone))
+# What LightGCN adds is tested in test_lightgcn.py; all methods on it take long.
+@pytest.fixture(params=["mf", pytest.param("lightgcn", marks=pytest.mark.slow)])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     found: Backbone = request.param
     return found
