@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfcausal.schema.protocol import protocol, protocol_names
+from tfcausal.cli.run_options import (
+    dataset_option,
+    ks_option,
+    protocol_option,
+    run_option,
+)
+from tfcausal.schema.protocol import protocol
 
 if TYPE_CHECKING:
     from tfcausal.evaluation.calibration import Calibration
 
 
 @click.command("calibrate")
-@click.option(
-    "--run", required=True, type=click.Path(path_type=Path), help="A finished run."
-)
+@run_option
 @click.option(
     "--metric",
     default="recall@20",
@@ -37,21 +41,8 @@ if TYPE_CHECKING:
     help="The part to choose on. Test parts are refused: their figures would be too "
     "good.",
 )
-@click.option(
-    "--protocol",
-    "protocol_name",
-    default="dice",
-    show_default=True,
-    help=f"How lists are made and averaged: {', '.join(protocol_names())} "
-    "(dcr has no evaluator yet).",
-)
-@click.option(
-    "--k",
-    "ks",
-    type=int,
-    multiple=True,
-    help="A cut-off; may be given again.  [default: as the protocol has them]",
-)
+@protocol_option
+@ks_option
 @click.option(
     "--users",
     "num_users",
@@ -59,12 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="At most so many users are ranked for, always the same.",
 )
-@click.option(
-    "--dataset",
-    "dataset_folder",
-    type=click.Path(path_type=Path),
-    help="The data set, where it has moved since the training.",
-)
+@dataset_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     run: Path,
@@ -85,14 +71,12 @@ def command(
     """
     from rich.console import Console
 
-    from tfcausal.data.interactions import open_dataset
     from tfcausal.evaluation.calibration import (
         calibrate,
         require_calibration_part,
         save_calibration,
     )
     from tfcausal.evaluation.validation import evaluation_set
-    from tfcausal.schema.manifest import require_input
     from tfcausal.training.run import load_run
 
     require_calibration_part(split)
@@ -100,8 +84,7 @@ def command(
     if ks:
         chosen = replace(chosen, ks=ks)
     finished = load_run(run)
-    dataset = open_dataset(dataset_folder or finished.dataset)
-    require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
+    dataset = finished.open_dataset(dataset_folder)
     console = Console(stderr=True)
     with console.status("Ranking as trained") as status:
 

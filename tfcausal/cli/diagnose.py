@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tfcausal.cli.run_options import dataset_option
 from tfcausal.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,12 +37,7 @@ if TYPE_CHECKING:
     help="Whether to apply what `tfcausal calibrate` chose to the run; an exported "
     "model is taken as it is.  [default: as_trained]",
 )
-@click.option(
-    "--dataset",
-    "dataset_folder",
-    type=click.Path(path_type=Path),
-    help="The run's data set, where it has moved since the training.",
-)
+@dataset_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     run: Path | None,
@@ -64,12 +60,12 @@ def command(
             "its calibration and its history in it."
         )
 
-    from tfcausal.data.interactions import open_dataset, read_part, read_popularity
+    from tfcausal.data.interactions import read_part, read_popularity
     from tfcausal.evaluation.calibration import load_calibration
     from tfcausal.evaluation.diagnosis import diagnose
     from tfcausal.evaluation.ranking import ItemLists
     from tfcausal.schema.dataset import TRAINING_PARTS
-    from tfcausal.schema.manifest import read_manifest, require_input
+    from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.client import find_version
     from tfcausal.serving.export import read_back
     from tfcausal.training.run import load_run
@@ -81,8 +77,7 @@ def command(
     elif run is not None:
         place = run
         finished = load_run(run)
-        dataset = open_dataset(dataset_folder or finished.dataset)
-        require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
+        dataset = finished.open_dataset(dataset_folder)
         rows = read_part(dataset.folder, dataset.parts(TRAINING_PARTS))
         seen = ItemLists.from_interactions(rows, dataset.num_users)
         popularity = read_popularity(dataset)

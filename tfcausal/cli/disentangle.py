@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tfcausal.cli.run_options import dataset_option, run_option
+
 if TYPE_CHECKING:
     from tfcausal.evaluation.disentanglement import Disentanglement
 
 
 @click.command("disentangle")
-@click.option(
-    "--run", required=True, type=click.Path(path_type=Path), help="A finished run."
-)
+@run_option
 @click.option(
     "--world",
     type=click.Path(path_type=Path),
@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A PNG to draw items into, by cause and popularity (the extra `plots`).",
 )
-@click.option(
-    "--dataset",
-    "dataset_folder",
-    type=click.Path(path_type=Path),
-    help="The run's data set, where it has moved since the training.",
-)
+@dataset_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     run: Path,
@@ -43,17 +38,15 @@ def command(
 
     docs/evaluation.md says what each figure means.
     """
-    from tfcausal.data.interactions import open_dataset, read_part, read_popularity
+    from tfcausal.data.interactions import read_part, read_popularity
     from tfcausal.data.world_truth import read_truth
     from tfcausal.evaluation.disentanglement import disentangle, world_correlations
     from tfcausal.evaluation.ranking import ItemLists
     from tfcausal.schema.dataset import TRAINING_PARTS
-    from tfcausal.schema.manifest import require_input
     from tfcausal.training.run import load_run
 
     finished = load_run(run)
-    dataset = open_dataset(dataset_folder or finished.dataset)
-    require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
+    dataset = finished.open_dataset(dataset_folder)
     vectors, popularity = finished.vectors(), read_popularity(dataset)
     truth = {}
     if world is not None:

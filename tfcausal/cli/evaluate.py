@@ -10,25 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfcausal.cli.run_options import (
+    dataset_option,
+    ks_option,
+    protocol_option,
+    run_option,
+)
 from tfcausal.cli.weights import parse_weights, weight_option
-from tfcausal.schema.protocol import protocol, protocol_names
+from tfcausal.schema.protocol import protocol
 
 if TYPE_CHECKING:
     from tfcausal.evaluation.evaluator import Evaluation
 
 
 @click.command("evaluate")
-@click.option(
-    "--run", required=True, type=click.Path(path_type=Path), help="A finished run."
-)
-@click.option(
-    "--protocol",
-    "protocol_name",
-    default="dice",
-    show_default=True,
-    help=f"How lists are made and averaged: {', '.join(protocol_names())} "
-    "(dcr has no evaluator yet).",
-)
+@run_option
+@protocol_option
 @click.option(
     "--split",
     default="test",
@@ -41,12 +38,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An outside test set instead of --split: Parquet with user_id and item_id.",
 )
-@click.option(
-    "--dataset",
-    "dataset_folder",
-    type=click.Path(path_type=Path),
-    help="The data set, where it has moved since the training.",
-)
+@dataset_option
 @click.option(
     "--calibrated/--as_trained",
     default=False,
@@ -60,13 +52,7 @@ if TYPE_CHECKING:
     type=click.Choice(["with_positives", "all"]),
     help="Whom to average over.  [default: as the protocol has it]",
 )
-@click.option(
-    "--k",
-    "ks",
-    type=int,
-    multiple=True,
-    help="A cut-off; may be given again.  [default: as the protocol has them]",
-)
+@ks_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     run: Path,
@@ -86,11 +72,10 @@ def command(
     The items a protocol masks, the history, are never in a list. The result is printed
     and added to metrics.json in the run's folder.
     """
-    from tfcausal.data.interactions import index_interactions, open_dataset
+    from tfcausal.data.interactions import index_interactions
     from tfcausal.evaluation.calibration import load_calibration
     from tfcausal.evaluation.evaluator import evaluate
     from tfcausal.evaluation.validation import evaluation_set
-    from tfcausal.schema.manifest import require_input
     from tfcausal.training.run import load_run
 
     chosen = protocol(protocol_name)
@@ -100,8 +85,7 @@ def command(
         chosen = replace(chosen, ks=ks)
     parsed = parse_weights(weights)
     finished = load_run(run)
-    dataset = open_dataset(dataset_folder or finished.dataset)
-    require_input(finished.manifest, "splits", dataset.splits.fingerprint, run)
+    dataset = finished.open_dataset(dataset_folder)
     evaluated: Any = split
     rows: dict[str, int] = {}
     if interactions:

@@ -1,6 +1,7 @@
 """A reproduction as Markdown, as CSV and as a figure."""
 
 import csv
+import importlib.util
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -186,13 +187,11 @@ def require_plots(path: Path) -> None:
     """Raises InputError where a figure could not be written, before hours are spent."""
     if path.suffix != ".png":
         raise InputError(f"`--plot` must end in .png; got {path}.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
             "`--plot` needs matplotlib; it is not installed. Run pip install "
             "'tfcausal[plots]'."
-        ) from error
+        )
 
 
 def write_plot(found: Reproduction, path: Path) -> None:

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from tfcausal.data.interactions import (
     CheckedDataset,
-    open_dataset,
     read_part,
     read_popularity,
     read_vocabulary,
@@ -32,7 +31,6 @@ from tfcausal.schema.manifest import (
     checksums,
     library_versions,
     read_manifest,
-    require_input,
     write_manifest,
 )
 from tfcausal.schema.vectors import CausalVectors
@@ -79,8 +77,7 @@ def export(
         )
     if k < 1:
         raise InputError(f"`k` must be at least 1; got {k}.")
-    dataset = open_dataset(run.dataset)
-    require_input(run.manifest, "splits", dataset.splits.fingerprint, run.folder)
+    dataset = run.open_dataset()
     vectors = run.vectors()
     ids = {
         "users": _checked_ids(dataset.folder.users, len(vectors.queries)),

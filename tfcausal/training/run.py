@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfcausal.data.interactions import CheckedDataset, open_dataset
 from tfcausal.errors import InputError
-from tfcausal.schema.manifest import Manifest, read_manifest
+from tfcausal.schema.manifest import Manifest, read_manifest, require_input
 from tfcausal.schema.vectors import CausalVectors
 
 
@@ -40,6 +41,19 @@ class Run:
     dataset: Path
     options: Mapping[str, Any]
     manifest: Manifest
+
+    def open_dataset(self, folder: Path | None = None) -> CheckedDataset:
+        """Opens the data set that it was trained on.
+
+        Args:
+            folder: Where that is; None for where it was in training.
+        Raises:
+            InputError: If there is none, or its split is another.
+        """
+        dataset = open_dataset(folder or self.dataset)
+        fingerprint = dataset.splits.fingerprint
+        require_input(self.manifest, "splits", fingerprint, self.folder)
+        return dataset
 
     def vectors(self) -> CausalVectors:
         """Reads the vectors of the best epoch, mapped into memory."""
