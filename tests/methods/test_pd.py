@@ -39,7 +39,9 @@ def slot_popularity() -> SlotPopularity:
     return SlotPopularity(slots, generator.uniform(1e-9, 1, NUM_ITEMS))
 
 
-def make(popularity: str = "slots", *, adjusted: bool = False) -> Method:
+def make(
+    popularity: str = "slots", *, adjusted: bool = False, exact: str = "above"
+) -> Method:
     model = methods.get("pd")(
         PDOptions(
             embedding_dim=4,
@@ -47,6 +49,7 @@ def make(popularity: str = "slots", *, adjusted: bool = False) -> Method:
             gamma=GAMMA,
             adjusted=adjusted,
             popularity=popularity,
+            exact=exact,
         ),
         num_users=NUM_USERS,
         num_items=NUM_ITEMS,
@@ -93,11 +96,15 @@ def test_pd_ranks_by_the_match_alone() -> None:
 
 
 @pytest.mark.parametrize("popularity", ["slots", "global"])
-def test_pda_ranks_scores_below_0_by_the_formula(popularity: str) -> None:
-    model = make(popularity, adjusted=True)
-    # All coordinates of users are above 0, all of items below: so are all scores.
+@pytest.mark.parametrize("exact", ["above", "below"])
+def test_pda_ranks_scores_on_one_side_of_0_by_the_formula(
+    exact: str, popularity: str
+) -> None:
+    model = make(popularity, adjusted=True, exact=exact)
+    # All scores are of one sign, as all coordinates of users are above 0.
+    sign = 1 if exact == "above" else -1
     model.users.table.assign(np.abs(model.users.table))
-    model.items.table.assign(-np.abs(model.items.table))
+    model.items.table.assign(sign * np.abs(model.items.table))
     users, items = tables(model)
     following = (
         slot_popularity().following
@@ -115,26 +122,31 @@ def test_pda_ranks_scores_below_0_by_the_formula(popularity: str) -> None:
             for user in users
         ]
     )
-    np.testing.assert_allclose(np.exp(folded), formula, rtol=1e-4)
+    products = folded if exact == "above" else np.exp(folded)
+    np.testing.assert_allclose(products, formula, rtol=1e-4)
     assert np.array_equal(np.argsort(-folded, axis=1), np.argsort(-formula, axis=1))
     by_match = np.argsort(-(users @ items[1:].T), axis=1)
     assert not np.array_equal(np.argsort(-folded, axis=1), by_match)
-    without = vectors.weighted({"popularity": 0.0})
-    scores = without.queries[:, 0] @ without.candidates.T
-    assert np.array_equal(np.argsort(-scores[:, 1:], axis=1), by_match)
+    assert list(vectors.causes) == ["match", "popularity"]
+    if exact == "below":
+        without = vectors.weighted({"popularity": 0.0})
+        scores = without.queries[:, 0] @ without.candidates.T
+        assert np.array_equal(np.argsort(-scores[:, 1:], axis=1), by_match)
 
 
-def test_above_0_popularity_counts_for_less_than_in_the_formula() -> None:
-    # The formula has 3 * 0.6 = 1.8 < 2 * 1, the folded score 2 + log 0.6 > 1 + log 1.
-    model = make(adjusted=True)
+@pytest.mark.parametrize(("exact", "first"), [("above", 4), ("below", 3)])
+def test_above_0_the_two_inner_products_differ(exact: str, first: int) -> None:
+    # The formula has 3 * 0.6 = 1.8 < 2 * 1, but 2 + log 0.6 > 1 + log 1.
+    model = make(adjusted=True, exact=exact)
     model.users.table.assign(np.ones((NUM_USERS, 4)))
     model.items.table.assign(np.ones((NUM_ITEMS, 4)) * 0.25)
     model.items.table[3].assign([0.5, 0.5, 0.5, 0.5])
-    model.log_factors = np.log([1.0] * 3 + [0.6] + [1.0] * 8).astype(np.float32)
+    model.next_factors = np.asarray([1.0] * 3 + [0.6] + [1.0] * 8, np.float32)
     vectors = model.vectors()
     scores = vectors.queries[0, 0] @ vectors.candidates.T
-    assert scores[3] == pytest.approx(2 + math.log(0.6))
-    assert scores[3] > scores[4] == pytest.approx(1.0)
+    wanted = {"above": (1.8, 2.0), "below": (2 + math.log(0.6), 1.0)}[exact]
+    assert tuple(scores[[3, 4]]) == pytest.approx(wanted)
+    assert max(3, 4, key=lambda item: scores[item]) == first
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -142,6 +154,8 @@ def test_refusals(tmp_path: Path) -> None:
         PDOptions(gamma=-1.0)
     with pytest.raises(InputError, match=r"popularity.*daily"):
         PDOptions(popularity="daily")
+    with pytest.raises(InputError, match=r"exact.*always"):
+        PDOptions(exact="always")
     dataset = write_dataset(tmp_path / "data", num_users=12)
     with pytest.raises(InputError, match="must have time slots"):
         methods.get("pd").of_dataset(dataset)

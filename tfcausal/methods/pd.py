@@ -9,11 +9,13 @@ with m the popularity, min-max, in the time slot of the positive, for the negati
 PD is deconfounded training: it ranks by elu(s) + 1, so by s. PDA adjusts: it ranks by
 (elu(s) + 1) * m ^ gamma with the popularity m that the next slot is expected to have.
 Deviations: one popularity for data without timestamps (`popularity=global`). PDA's
-score is folded to s + gamma * log m, an inner product. Below 0, elu(s) + 1 = exp(s) and
-this is the formula's very order; above 0 the formula has log(1 + s) in place of s, so
-that popularity counts for less here than there, the less the larger s is. The authors'
-regularisation is the trainer's `l2`; the least popular item of a slot has m = 0 and,
-as theirs, learns nothing there.
+score is an inner product in two ways, each the formula's very order on one side of 0:
+at and above it, (s + 1) * m^gamma; at and below it, where elu(s) + 1 = exp(s),
+s + gamma * log m. The first is the default, as lists are made of the best scores; it
+puts an item below 0 lower than the formula does. The second keeps popularity in a
+coordinate of its own, so that a request can change gamma, but lets popularity count for
+less than the formula above 0. The authors' regularisation is the trainer's `l2`; the
+least popular item of a slot has m = 0 and, as theirs, learns nothing there.
 """
 
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.data.train_window import SLOT
-from tfcausal.errors import InputError
+from tfcausal.errors import InputError, unknown_name
 from tfcausal.losses.pairwise import bpr, mean_over
 from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
 from tfcausal.methods.registry import register
@@ -35,6 +37,7 @@ MATCH = "match"
 POPULARITY = "popularity"
 
 Popularity = Literal["slots", "global"]
+ExactScores = Literal["above", "below"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class PDOptions(PairOptions):
         adjusted: Whether the ranking takes the next slot's popularity in: PDA.
         popularity: "slots" for that of the positive's time slot, or "global" for one
             of the whole train window, where there are no timestamps.
+        exact: PDA: whether its inner product orders scores "above" 0 as the formula
+            does, or those "below", with an exponent that requests can change.
     """
 
     embedding_dim: int = 64
@@ -58,16 +63,15 @@ class PDOptions(PairOptions):
     gamma: float = 0.02
     adjusted: bool = False
     popularity: Popularity = "slots"
+    exact: ExactScores = "above"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.gamma < np.inf:
             raise InputError(f"`gamma` must be finite and >= 0; got {self.gamma}.")
-        if self.popularity not in get_args(Popularity):
-            raise InputError(
-                f"`popularity` must be one of {', '.join(get_args(Popularity))}; got "
-                f"{self.popularity}."
-            )
+        for name, kind in (("popularity", Popularity), ("exact", ExactScores)):
+            if getattr(self, name) not in get_args(kind):
+                raise unknown_name(name, getattr(self, name), get_args(kind))
 
 
 @register("pd")
@@ -88,7 +92,7 @@ class PD(PairMethod):
         gamma = self.options.gamma
         # By item, so that a batch reads only its own items' rows.
         self.factors = tf.constant((slots**gamma).T, tf.float32)
-        self.log_factors = tf.constant(gamma * np.log(following), tf.float32)
+        self.next_factors = tf.constant(following**gamma, tf.float32)
 
     def row_facts(self) -> tuple[str, ...]:
         """Asks for each row's slot, unless there is one for all."""
@@ -119,15 +123,17 @@ class PD(PairMethod):
         return {"click": mean_over(pairs, batch.exists)}
 
     def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
-        """Returns u, and for PDA [u, 1]."""
+        """Returns u, and [u, 1] for PDA."""
         if not self.options.adjusted:
             return embedded[:, None, :]
         ones = tf.ones_like(embedded[:, :1])
         return tf.concat([embedded, ones], axis=1)[:, None, :]
 
     def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """Returns i, and for PDA [i, gamma * log m]."""
+        """Returns i, and [i * m^gamma, m^gamma] or [i, gamma * log m] for PDA."""
         if not self.options.adjusted:
             return embedded
-        logs = tf.gather(self.log_factors, items)[:, None]
-        return tf.concat([embedded, logs], axis=1)
+        factors = tf.gather(self.next_factors, items)[:, None]
+        if self.options.exact == "above":
+            return tf.concat([embedded * factors, factors], axis=1)
+        return tf.concat([embedded, tf.math.log(factors)], axis=1)
