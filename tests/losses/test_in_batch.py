@@ -113,8 +113,8 @@ def test_softmax_and_its_gradient(corrected: bool) -> None:
             queries,
             candidates,
             columns=batch.columns,
-            owners=batch.owners,
-            met=batch.met,
+            met_rows=batch.met_rows,
+            met_columns=batch.met_columns,
             counts=batch.counts,
             log_q=by_item(log_q),
         ),
@@ -138,8 +138,8 @@ def test_contrast_and_its_gradient(filtered: str) -> None:
             queries,
             candidates,
             weights=tf.constant(weights, tf.float32),
-            owners=batch.owners,
-            met=batch.met,
+            met_rows=batch.met_rows,
+            met_columns=batch.met_columns,
             counts=batch.counts,
             **({} if filtered == "none" else limits),
         ),
@@ -162,8 +162,8 @@ def test_large_scores_stay_finite() -> None:
             q,
             tf.gather(c, batch.items),
             weights=tf.ones(len(USERS)),
-            owners=batch.owners,
-            met=batch.met,
+            met_rows=batch.met_rows,
+            met_columns=batch.met_columns,
             counts=batch.counts,
         )
     assert np.isfinite(float(loss))
@@ -177,6 +177,8 @@ def test_what_rows_of_a_batch_have_in_common() -> None:
     assert items[batch.columns.numpy()].tolist() == ITEMS
     assert batch.first_rows.numpy().tolist() == [ITEMS.index(item) for item in items]
     assert batch.counts.numpy().tolist() == [ITEMS.count(item) for item in items]
+    rows, columns = batch.met_rows.numpy(), batch.met_columns.numpy()
+    assert rows.tolist() == sorted(rows)
     for row, user in enumerate(USERS):
-        met = batch.met.numpy()[batch.owners.numpy()[row]]
-        assert set(items[met].tolist()) == user_items(user)
+        met = items[columns[rows == row]].tolist()
+        assert sorted(met) == sorted(user_items(user))

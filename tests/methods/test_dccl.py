@@ -53,25 +53,33 @@ def unit(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("similarity", ["cosine", "product"])
 @pytest.mark.parametrize("filtered", ["dropped", "zeroed"])
+@pytest.mark.parametrize("contrast_rows", [0, 3, 7])
 def test_contrasts_weigh_and_filter_by_popularity(
-    similarity: str, filtered: str
+    contrast_rows: int, similarity: str, filtered: str
 ) -> None:
     model = make(
-        contrast_similarity=similarity, filtered=filtered, contrast_temperature=0.7
+        contrast_similarity=similarity,
+        filtered=filtered,
+        contrast_temperature=0.7,
+        contrast_rows=contrast_rows,
     )
     compare = unit if similarity == "cosine" else np.asarray
     users, items = tables(model)
     interest = compare(users[:, :4]) @ compare(items[:, :4]).T / 0.7
     conformity = compare(users[:, 4:]) @ compare(items[:, 4:]).T / 0.7
     sums = {"interest": 0.0, "conformity": 0.0}
-    for user, item in zip(USERS, ITEMS, strict=True):
-        met = {i for u, i in zip(USERS, ITEMS, strict=True) if u == user}
+    for row, (user, item) in enumerate(zip(USERS, ITEMS, strict=True)):
+        # Rows 0 to 2, 3 to 5 and 6 by themselves, or all together.
+        first = row // 3 * 3 if contrast_rows == 3 else 0
+        among = slice(first, first + (contrast_rows or 7))
+        items_among = ITEMS[among]
+        met = {i for u, i in zip(USERS[among], items_among, strict=True) if u == user}
         weight = np.exp(-POPULARITY[item] / 40)
-        above = 0.1 + sum(np.exp(interest[user, i]) for i in ITEMS if i in met)
-        below = 0.1 + sum(np.exp(interest[user, i]) for i in ITEMS)
+        above = 0.1 + sum(np.exp(interest[user, i]) for i in items_among if i in met)
+        below = 0.1 + sum(np.exp(interest[user, i]) for i in items_among)
         sums["interest"] -= weight * np.log(above / below)
         above, below = 0.1, 0.1
-        for other in ITEMS:
+        for other in items_among:
             power = np.exp(conformity[user, other])
             if POPULARITY[other] > POPULARITY[item]:
                 if filtered == "zeroed":
@@ -141,6 +149,7 @@ def test_each_contrast_teaches_its_own_cause() -> None:
         ({"filtered": "kept"}, r"filtered.*kept"),
         ({"click_loss": "hinge"}, r"click_loss.*hinge"),
         ({"similarity": "angle"}, r"similarity.*angle"),
+        ({"contrast_rows": -1}, r"contrast_rows.*>= 0; got -1"),
         ({"contrast_similarity": "angle"}, r"contrast_similarity.*angle"),
     ],
 )

@@ -71,7 +71,11 @@ class PopularityContrast(keras.layers.Layer):  # type: ignore[misc]
         limits = tf.gather(levels, batch.columns)
         weights = tf.exp(-limits)
         rows = tf.cast(tf.size(weights), tf.float32)
-        shared = {"owners": batch.owners, "met": batch.met, "counts": batch.counts}
+        shared = {
+            "met_rows": batch.met_rows,
+            "met_columns": batch.met_columns,
+            "counts": batch.counts,
+        }
         interest = popularity_contrast(
             users[:, :half], items[:, :half], weights=weights / rows, **shared
         )

@@ -51,8 +51,8 @@ class InBatchSoftmax(keras.layers.Layer):  # type: ignore[misc]
             queries / self._temperature,
             candidates,
             columns=batch.columns,
-            owners=batch.owners,
-            met=batch.met,
+            met_rows=batch.met_rows,
+            met_columns=batch.met_columns,
             counts=batch.counts,
             log_q=tf.gather(self._correction, batch.items),
         )

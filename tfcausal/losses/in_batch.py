@@ -1,10 +1,12 @@
 """Losses whose negatives are the other items of a batch.
 
 A batch of n rows meets m distinct items; a column stands for each. Blocks of rows are
-scored one after the other, and their gradient is written out, so that memory grows with
-m and not with n * m.
+scored against all columns, one block after the other, and the gradient is written out,
+so that memory grows with m and not with n * m. What users met in the batch is sparse:
+it comes as pairs of a row and a column, and is scored by itself.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,8 +15,6 @@ from tfcausal.keras_compat import ops
 _BLOCK_ROWS = 256
 _EXCLUDED = -1e30
 """Score whose exponential is 0, finite so that no difference is undefined."""
-_LEAST = 1e-30
-"""Sum of exponentials below which its logarithm is taken no more."""
 
 Filtered = Literal["dropped", "zeroed"]
 
@@ -24,8 +24,8 @@ def in_batch_softmax(
     candidates: Any,
     *,
     columns: Any,
-    owners: Any,
-    met: Any,
+    met_rows: Any,
+    met_columns: Any,
     counts: Any,
     log_q: Any,
 ) -> Any:
@@ -43,34 +43,34 @@ def in_batch_softmax(
         queries: [n, dim] float, of each row's user; a temperature divides them before.
         candidates: [m, dim] float, of the batch's distinct items.
         columns: [n] int column of each row's item.
-        owners: [n] int number of each row's user among the batch's distinct ones.
-        met: [num distinct users, m] bool which of them met which item in the batch.
+        met_rows: [p] int rows, ascending, with each column that their user has met in
+            the batch, once.
+        met_columns: [p] int these columns.
         counts: [m] float rows that have each item.
         log_q: [m] float log-probability with which an item is a negative; zeros for no
             correction.
     Returns:
         [] float >= 0.
     """
-    every = ops.arange(ops.shape(candidates)[0])
-    bias = ops.log(counts) - log_q
-    weight = 1.0 / ops.cast(ops.shape(queries)[0], queries.dtype)
 
-    def rows(scores: Any, block: Any) -> tuple[Any, Any]:
-        own = ops.equal(ops.take(columns, block)[:, None], every[None, :])
-        known = ops.take(met, ops.take(owners, block), axis=0)
-        # The row's item counts once, however many other rows have it.
-        scores = scores + ops.where(own, -log_q[None, :], bias[None, :])
-        wanted = ops.sum(ops.where(own, scores, 0.0), axis=1, keepdims=True)
-        negative = ops.logical_or(own, ops.logical_not(known))
-        scores = ops.where(negative, scores, _EXCLUDED)
-        highest = ops.max(scores, axis=1, keepdims=True)
-        powers = ops.exp(scores - highest)
-        total = ops.sum(powers, axis=1, keepdims=True)
-        slopes = powers * (weight / total)
-        slopes = ops.where(own, slopes - weight, slopes)
-        return weight * (highest + ops.log(total) - wanted), slopes
+    def without_met(scores: Any, start: int, end: Any) -> tuple[Any, None]:
+        first, last = _places(met_rows, start), _places(met_rows, end)
+        places = ops.stack(
+            [met_rows[first:last] - start, met_columns[first:last]], axis=1
+        )
+        excluded = ops.full_like(
+            ops.cast(met_rows[first:last], scores.dtype), _EXCLUDED
+        )
+        return ops.scatter_update(scores, places, excluded), None
 
-    return _in_blocks(queries, candidates, rows)
+    # The row's item counts once, however many other rows have it.
+    own = ops.sum(queries * ops.take(candidates, columns, axis=0), axis=1)
+    own = own - ops.take(log_q, columns)
+    weights = ops.ones_like(own) / ops.cast(ops.shape(queries)[0], own.dtype)
+    total = _log_sums(
+        queries, candidates, ops.log(counts) - log_q, own, weights, without_met
+    )
+    return total - ops.sum(weights * own)
 
 
 def popularity_contrast(
@@ -78,8 +78,8 @@ def popularity_contrast(
     candidates: Any,
     *,
     weights: Any,
-    owners: Any,
-    met: Any,
+    met_rows: Any,
+    met_columns: Any,
     counts: Any,
     levels: Any = None,
     limits: Any = None,
@@ -90,7 +90,8 @@ def popularity_contrast(
 
     Formula: sum_i w_i * -log( (sum_j y_ij c_j e^(s_ij) + eps)
                                / (sum_j c_j e^(s_ij) + eps) )
-    Symbols: w -> weights; y -> met; c -> counts; s_ij = <query i, candidate j>
+    Symbols: w -> weights; y_ij -> whether (i, j) is met; c -> counts;
+        s_ij = <query i, candidate j>
     Reference: Zhao et al., Disentangled Causal Embedding with Contrastive Learning for
     Recommender System (DCCL), WWW 2023, the two contrastive losses, as in the
     authors' code.
@@ -102,8 +103,9 @@ def popularity_contrast(
         queries: [n, dim] float, of each row's user; a temperature divides them before.
         candidates: [m, dim] float, of the batch's distinct items.
         weights: [n] float of the rows.
-        owners: [n] int number of each row's user among the batch's distinct ones.
-        met: [num distinct users, m] bool which of them met which item in the batch.
+        met_rows: [p] int rows with each column that their user has met in the batch,
+            once; at least one for each row.
+        met_columns: [p] int these columns.
         counts: [m] float rows that have each item.
         levels: [m] float popularity of the items; None for no filter.
         limits: [n] float popularity above which an item is no negative of a row.
@@ -113,62 +115,108 @@ def popularity_contrast(
     Returns:
         [] float.
     """
-    log_counts = ops.log(counts)[None, :]
-    weights = ops.stop_gradient(weights)[:, None]
+    log_counts = ops.log(counts)
+    weights = ops.stop_gradient(weights)
+    scores = ops.sum(
+        ops.take(queries, met_rows, axis=0) * ops.take(candidates, met_columns, axis=0),
+        axis=1,
+    )
+    constant = ops.full_like(weights, math.log(epsilon))
+    change, extra = None, constant
+    if levels is not None:
+        low = ops.take(levels, met_columns) <= ops.take(limits, met_rows)
 
-    def rows(scores: Any, block: Any) -> tuple[Any, Any]:
-        positive = ops.take(met, ops.take(owners, block), axis=0)
-        low = None
-        if levels is not None:
-            low = levels[None, :] <= ops.take(limits, block)[:, None]
+        def without_popular(products: Any, start: int, end: Any) -> tuple[Any, Any]:
+            kept = levels[None, :] <= limits[start:end, None]
             if filtered == "zeroed":
-                scores = ops.where(low, scores, 0.0)
-        scores = scores + log_counts
-        if low is not None and filtered == "dropped":
-            scores = ops.where(ops.logical_or(low, positive), scores, _EXCLUDED)
-        # The constant counts as one more item, whose score is 0.
-        highest = ops.maximum(ops.max(scores, axis=1, keepdims=True), 0.0)
-        powers = ops.exp(scores - highest)
-        added = epsilon * ops.exp(-highest)
-        below = ops.sum(powers, axis=1, keepdims=True) + added
-        above = ops.sum(ops.where(positive, powers, 0.0), axis=1, keepdims=True) + added
-        # Below that, all positives are some 70 under the highest score.
-        above = ops.maximum(above, _LEAST)
-        weight = ops.take(weights, block, axis=0)
-        slope = weight / below
-        slopes = powers * ops.where(positive, slope - weight / above, slope)
-        if low is not None and filtered == "zeroed":
-            slopes = ops.where(low, slopes, 0.0)
-        return weight * (ops.log(below) - ops.log(above)), slopes
+                return ops.where(kept, products, log_counts[None, :]), kept
+            return ops.where(kept, products, _EXCLUDED), None
 
-    return _in_blocks(queries, candidates, rows)
+        change = without_popular
+        if filtered == "zeroed":
+            scores = ops.where(low, scores, 0.0)
+    scores = scores + ops.take(log_counts, met_columns)
+    if levels is not None and filtered == "dropped":
+        # Positives stay, however popular.
+        popular = ops.where(low, _EXCLUDED, scores)
+        extra = _log_sum_by_row(popular, met_rows, constant)
+    below = _log_sums(queries, candidates, log_counts, extra, weights, change)
+    return below - ops.sum(weights * _log_sum_by_row(scores, met_rows, constant))
 
 
-def _in_blocks(
-    queries: Any, candidates: Any, rows: Callable[[Any, Any], tuple[Any, Any]]
+def _places(met_rows: Any, row: Any) -> Any:
+    """Returns the first place in ascending rows that has `row` or a later one."""
+    return ops.sum(ops.cast(met_rows < row, "int32"))
+
+
+def _log_sum_by_row(scores: Any, rows: Any, constant: Any) -> Any:
+    """Returns log(e^constant + the sum of a row's e^scores), [n]."""
+    number = ops.shape(constant)[0]
+    highest = ops.maximum(ops.segment_max(scores, rows, number), constant)
+    highest = ops.stop_gradient(highest)
+    powers = ops.exp(scores - ops.take(highest, rows))
+    total = ops.segment_sum(powers, rows, number) + ops.exp(constant - highest)
+    return highest + ops.log(total)
+
+
+def _log_sums(
+    queries: Any,
+    candidates: Any,
+    bias: Any,
+    extra: Any,
+    weights: Any,
+    change: Callable[[Any, int, Any], tuple[Any, Any]] | None,
 ) -> Any:
-    """Returns the sum of losses of rows, with the gradient that comes with them.
+    """Returns sum_i w_i log(e^x_i + sum_j e^(<q_i, c_j> + b_j)), gradient included.
 
     Args:
-        queries: [n, dim] float.
-        candidates: [m, dim] float.
-        rows: From the products of [block] queries and all candidates, [block, m], and
-            the numbers of these queries to their losses, [block, 1], and to the slopes
-            of these losses by each product, [block, m].
+        queries: q, [n, dim] float.
+        candidates: c, [m, dim] float.
+        bias: b, [m] float without a gradient.
+        extra: x, [n] float.
+        weights: w, [n] float without a gradient.
+        change: From the exponents of rows start to end, [end - start, m], to other
+            ones, and to where these still have a slope, None for everywhere.
     """
-    fixed_candidates = ops.stop_gradient(candidates)
-    transposed = ops.transpose(fixed_candidates)
+    fixed_queries = ops.stop_gradient(queries)
+    fixed = ops.stop_gradient(candidates)
+    # The bias comes as one more coordinate, which costs less than a pass over scores.
+    longer = ops.concatenate([fixed, ops.stop_gradient(bias)[:, None]], axis=1)
+    fixed_queries = ops.concatenate(
+        [fixed_queries, ops.ones_like(fixed_queries[:, :1])], axis=1
+    )
+    fixed_extra = ops.stop_gradient(extra)[:, None]
+    transposed = ops.transpose(longer)
+    dim = queries.shape[1]
     total = 0.0
-    query_slopes, candidate_slopes = [], ops.zeros_like(fixed_candidates)
+    query_slopes, extra_slopes = [], []
+    candidate_slopes = ops.zeros_like(longer)
     size = queries.shape[0]
-    starts = [0] if size is None else range(0, size, _BLOCK_ROWS)
-    for start in starts:
+    for start in [0] if size is None else range(0, size, _BLOCK_ROWS):
         end = ops.shape(queries)[0] if size is None else min(start + _BLOCK_ROWS, size)
-        fixed = ops.stop_gradient(queries[start:end])
-        losses, slopes = rows(ops.matmul(fixed, transposed), ops.arange(start, end))
-        total = total + ops.sum(losses)
-        query_slopes.append(ops.matmul(slopes, fixed_candidates))
-        candidate_slopes = candidate_slopes + ops.matmul(ops.transpose(slopes), fixed)
-    change = ops.sum(ops.concatenate(query_slopes, axis=0) * queries)
-    change = change + ops.sum(candidate_slopes * candidates)
-    return total + change - ops.stop_gradient(change)
+        block = fixed_queries[start:end]
+        scores, sloped = ops.matmul(block, transposed), None
+        if change is not None:
+            scores, sloped = change(scores, start, end)
+        more = fixed_extra[start:end]
+        highest = ops.maximum(ops.max(scores, axis=1, keepdims=True), more)
+        powers = ops.exp(scores - highest)
+        more = ops.exp(more - highest)
+        sums = ops.sum(powers, axis=1, keepdims=True) + more
+        weight = weights[start:end, None]
+        total = total + ops.sum(weight * (highest + ops.log(sums)))
+        if sloped is not None:
+            powers = ops.where(sloped, powers, 0.0)
+        # Rows are scaled beside the products, not within the [block, m] powers.
+        scale = weight / sums
+        query_slopes.append(scale * ops.matmul(powers, fixed))
+        extra_slopes.append((scale * more)[:, 0])
+        candidate_slopes = candidate_slopes + ops.matmul(
+            ops.transpose(powers), scale * block
+        )
+    gradient = (
+        ops.sum(ops.concatenate(query_slopes, axis=0) * queries)
+        + ops.sum(candidate_slopes[:, :dim] * candidates)
+        + ops.sum(ops.concatenate(extra_slopes, axis=0) * extra)
+    )
+    return total + gradient - ops.stop_gradient(gradient)

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from tfcausal.errors import unknown_name
+from tfcausal.errors import InputError, unknown_name
 from tfcausal.layers.contrast import PopularityContrast
 from tfcausal.layers.embedding import Similarity, similar
 from tfcausal.layers.softmax import InBatchSoftmax
@@ -56,6 +56,9 @@ class DCCLOptions(PairOptions):
         contrast_temperature: What the contrasts' similarities are divided by.
         filtered: What becomes of more popular items in the contrast of conformity:
             "dropped", as the paper says, or "zeroed", as the authors' code has it.
+        contrast_rows: Rows that are contrasted with one another; 0 for the whole batch.
+            With fewer, a large batch costs less: the contrasts' time grows with the
+            product of the two.
         click_loss: "bpr", the paper's, or "softmax" against the batch, which learns
             more from sparse data.
         similarity: "product", the paper's score, or "cosine" of each cause.
@@ -71,6 +74,7 @@ class DCCLOptions(PairOptions):
     contrast_similarity: Similarity = "cosine"
     contrast_temperature: float = 1.0
     filtered: Filtered = "dropped"
+    contrast_rows: int = 0
     click_loss: ClickLoss = "bpr"
     similarity: Similarity = "product"
     temperature: float = 1.0
@@ -86,6 +90,8 @@ class DCCLOptions(PairOptions):
         ):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(name, getattr(self, name), get_args(kind))
+        if self.contrast_rows < 0:
+            raise InputError(f"`contrast_rows` must be >= 0; got {self.contrast_rows}.")
 
 
 @register("dccl")
@@ -146,12 +152,36 @@ class DCCL(Method):
         """Returns `click`, `interest` and `conformity`."""
         found = InBatch.of(batch.users, batch.positives)
         queries, items = towers.users(batch.users), towers.items(found.items)
-        interest, conformity = self.contrast(queries, items, found)
+        interest, conformity = self._contrasts(batch, towers, queries, items, found)
         return {
             "click": self._click(batch, towers, queries, items, found),
             "interest": interest,
             "conformity": conformity,
         }
+
+    def _contrasts(
+        self,
+        batch: TripletBatch,
+        towers: Towers,
+        queries: tf.Tensor,
+        items: tf.Tensor,
+        found: InBatch,
+    ) -> tuple[Any, Any]:
+        """Returns the mean over rows of each contrast."""
+        num_rows, at_once = batch.users.shape[0], self.options.contrast_rows
+        if not 0 < at_once < num_rows:
+            interest, conformity = self.contrast(queries, items, found)
+            return interest, conformity
+        sums = [0.0, 0.0]
+        for start in range(0, num_rows, at_once):
+            rows = slice(start, min(start + at_once, num_rows))
+            part = InBatch.of(batch.users[rows], batch.positives[rows])
+            means = self.contrast(queries[rows], towers.items(part.items), part)
+            size = rows.stop - rows.start
+            sums = [
+                total + size * mean for total, mean in zip(sums, means, strict=True)
+            ]
+        return sums[0] / num_rows, sums[1] / num_rows
 
     def _click(
         self,
