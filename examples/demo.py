@@ -6,7 +6,6 @@ Each step is a command that can be typed by hand; it is printed before it runs.
 """
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -41,7 +40,6 @@ def run(*command: str, quiet: bool = False) -> str:
         command,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         check=False,
     )
     if done.returncode:

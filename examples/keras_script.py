@@ -6,10 +6,15 @@ DATASET is a folder that ingest, split and popularity have filled; `make demo` l
 one in demo/dataset.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import tfcausal
+
+# TensorFlow's notes at its start read like failures; what fails raises in any case. It
+# must be set before TensorFlow is imported; the command line does the same.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(folder: Path) -> None:

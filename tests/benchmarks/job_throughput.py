@@ -2,11 +2,12 @@
 
     python -m tests.benchmarks.job_throughput --rows=20000000
 
-Writes synthetic rows as Parquet and as CSV, then runs the jobs one by one, in processes
-of their own whose whole time counts: imports, pipeline, files, checksums; what that
-start takes by itself is measured on a thousand rows. DuckDB and Polars do the same on
-the same files, and Beam pipelines that work row by row on the first shard of them. A
-second table says what each result weighs.
+Writes synthetic rows as Parquet and as CSV, and features of the items, then runs the
+jobs one by one, in processes of their own whose whole time counts: imports, pipeline,
+files, checksums; what that start takes by itself is measured on a thousand rows. DuckDB
+and Polars do the same on the same files, and Beam pipelines that work row by row on the
+first shard of them. A second table says what each result weighs. What drift compares is
+the data set of the first file of rows with that of all; its rows are the ids of both.
 """
 
 import math
@@ -34,6 +35,9 @@ NUM_ITEMS = 50_000
 ROWS_OF_A_USER = 200
 ROWS_OF_A_SHARD = 2_500_000
 MAX_LENGTH = 20
+NUM_MAKERS = 5_000
+NUM_GENRES = 20
+GENRES_OF_AN_ITEM = 3
 
 
 def write_raw(folder: Path, rows: int) -> None:
@@ -56,6 +60,19 @@ def write_raw(folder: Path, rows: int) -> None:
             table, folder / f"parquet/{name}.parquet", row_group_size=ROW_GROUP_SIZE
         )
         pyarrow.csv.write_csv(table, folder / f"csv/{name}.csv")
+
+
+def write_features(path: Path) -> None:
+    """Writes a maker and some genres of each item; genres of an item may be equal."""
+    generator = np.random.default_rng(0)
+    genres = generator.integers(0, NUM_GENRES, (NUM_ITEMS, GENRES_OF_AN_ITEM))
+    makers = (NUM_MAKERS * generator.random(NUM_ITEMS) ** 2).astype(np.int64)
+    table = {
+        "item_id": np.arange(NUM_ITEMS),
+        "maker": makers,
+        "genres": genres.tolist(),
+    }
+    pq.write_table(pa.table(table), path)
 
 
 def duckdb_popularity(train: Path) -> None:
@@ -146,6 +163,51 @@ def beam_triplets(train: Path) -> None:
         )
 
 
+def polars_concepts(train: Path) -> None:
+    """Counts for each user the items with each maker and genre, with Polars."""
+    import polars
+
+    files = [f"{part}/*.parquet" for part in training_parts(train.parents[1])]
+    rows = polars.scan_parquet(files).select("user", "item").unique()
+    features = polars.scan_parquet(train.parents[1] / "item_features.parquet")
+    features = features.with_row_index("item").with_columns(
+        polars.col("item").cast(polars.Int32)
+    )
+    for name in ("maker", "genres"):
+        values = features.select("item", name).drop_nulls()
+        if name == "genres":
+            values = values.explode(name).unique()
+        counts = rows.join(values, on="item").group_by("user", name).len()
+        written = train.parent / f"polars_{name}.parquet"
+        counts.sort("user", name).collect().write_parquet(written)
+
+
+def polars_drift(train: Path) -> None:
+    """Joins the ids of two data sets and sums their Jensen-Shannon divergence."""
+    import polars
+
+    data = train.parents[1]
+    for name in ("user", "item"):
+        before, after = (
+            polars.scan_parquet(folder / f"{name}s.parquet")
+            .filter(polars.col("count") > 0)
+            .with_columns(share=polars.col("count") / polars.col("count").sum())
+            for folder in (data.parent / "earlier", data)
+        )
+        joined = before.join(after, on=f"{name}_id", how="full").fill_null(0)
+        p, q = polars.col("share"), polars.col("share_right")
+        middle = (p + q) / 2
+        parts = [
+            polars.when(share > 0).then(share * (share / middle).log(2)).otherwise(0.0)
+            for share in (p, q)
+        ]
+        moved = joined.with_columns(shift=(parts[0] + parts[1]) / 2).collect()
+        moved["shift"].sum()
+        both = moved.filter((moved["share"] > 0) & (moved["share_right"] > 0))
+        both.select(polars.corr("count", "count_right", method="spearman"))
+        moved.top_k(1_000, by="shift").write_parquet(data / f"polars_{name}s.parquet")
+
+
 OTHERS = {
     function.__name__: function
     for function in (
@@ -155,8 +217,20 @@ OTHERS = {
         beam_triplets,
         duckdb_sequences,
         polars_sequences,
+        polars_concepts,
+        polars_drift,
     )
 }
+
+
+def training_parts(data: Path) -> list[Path]:
+    """Returns the parts that a split under intervention gives to training."""
+    return [data / "splits" / part for part in ("train", "train_intervened")]
+
+
+def count_rows(folder: Path) -> int:
+    """Returns the number of rows of a part."""
+    return sum(pq.read_metadata(path).num_rows for path in folder.iterdir())
 
 
 def job(name: str, *flags: str) -> Usage:
@@ -185,6 +259,7 @@ def weights(data: Path, raw: Path, rows: int, trained: int) -> Table:
         table.add_column(column, justify="left" if column == "what" else "right")
     parts = [data / "splits" / part for part in ("train", "validation", "test")]
     parts.append(data / "splits" / "train_intervened")
+    known = sum(map(count_rows, training_parts(data)))
     for what, folders, of in (
         ("raw, CSV", [raw / "csv"], rows),
         ("raw, Parquet", [raw / "parquet"], rows),
@@ -193,6 +268,7 @@ def weights(data: Path, raw: Path, rows: int, trained: int) -> Table:
         ("triplets, four negatives", [data / "triplets"], trained),
         ("sequences, every prefix", [data / "sequences"], trained),
         ("graph", [data / "graph"], trained),
+        ("concepts, maker and genres", [data / "features" / "item_concepts"], known),
         ("vocabulary of users", [data / "users.parquet"], max(rows // 200, 100)),
     ):
         found = sum(
@@ -230,6 +306,7 @@ def main(
         return
     work = Path(tempfile.mkdtemp(dir=folder))
     write_raw(work, rows)
+    write_features(work / "features.parquet")
     table = Table(title=f"{rows:,} rows")
     for column in ("what", "rows", "seconds", "rows/s", "peak MiB"):
         table.add_column(column, justify="left" if column == "what" else "right")
@@ -256,7 +333,12 @@ def main(
     usage = job("ingest", f"--input={work}/csv", "--format=csv", *to, *shape)
     show("ingest, CSV", rows, usage)
     shutil.rmtree(data)
-    parquet = (f"--input={work}/parquet", "--format=parquet", f"--output={data}")
+    parquet = (
+        f"--input={work}/parquet",
+        "--format=parquet",
+        f"--item_features={work}/features.parquet",
+        f"--output={data}",
+    )
     usage = job("ingest", *parquet, *shape, f"--runner={WITHOUT_BEAM}")
     show(f"ingest, Parquet, --runner={WITHOUT_BEAM}", rows, usage)
     shutil.rmtree(data)
@@ -267,7 +349,7 @@ def main(
     usage = job("split", *on, "--rule=intervened", "--overwrite")
     show("split, intervened", rows, usage)
     train = data / "splits" / "train"
-    trained = sum(pq.read_metadata(path).num_rows for path in train.iterdir())
+    trained = count_rows(train)
     show("popularity", trained, job("popularity", *on))
     first = pq.read_metadata(train / "part-00000.parquet").num_rows
     compare("duckdb_popularity", trained)
@@ -279,6 +361,21 @@ def main(
     compare("duckdb_sequences", trained)
     compare("polars_sequences", trained)
     show("graph", trained, job("graph", *on))
+    known = sum(map(count_rows, training_parts(data)))
+    usage = job("item_concepts", *on, "--concepts=maker,genres")
+    show("item_concepts, maker and genres", known, usage)
+    compare("polars_concepts", known)
+    earlier = work / "earlier"
+    first_file = f"--input={work}/parquet/00000.parquet"
+    job("ingest", first_file, "--format=parquet", f"--output={earlier}", *shape)
+    ids = sum(
+        pq.read_metadata(folder / f"{name}.parquet").num_rows
+        for folder in (earlier, data)
+        for name in ("users", "items")
+    )
+    both = (f"--before={earlier}", f"--after={data}", f"--output={work}/drift")
+    show("drift", ids, job("drift", *both, f"--runner={runner}"))
+    compare("polars_drift", ids)
     Console().print(table, weights(data, work, rows, trained))
     shutil.rmtree(work)
 

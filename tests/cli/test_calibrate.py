@@ -138,6 +138,28 @@ def test_evaluate_applies_it_when_told(
     assert sorted(label.endswith(" calibrated") for label in labels) == [False, True]
 
 
+def test_the_shift_can_be_weighed_where_it_is_applied(
+    run: Path, chosen: dict[str, Any], tmp_path: Path
+) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    kept = json.loads((own / "calibration.json").read_text())
+    kept["weights"]["conformity"], kept["shift"] = 0.125, -2.5
+    (own / "calibration.json").write_text(json.dumps(kept))
+    asked = ("evaluate", "--run", own, "--weight=popularity=0")
+    with pytest.raises(InputError, match=r"are interest, conformity.* Pass --calib"):
+        output(*asked)
+    # The title says what was applied before --weight.
+    title = "calibrated (conformity=0.125, interest=1, shift=-2.5)"
+    text = " ".join(output(*asked, "--calibrated").split())
+    assert title in text
+    assert "score popularity=0" in text
+    shifted = answer("evaluate", "--run", own, "--calibrated")["metrics"]
+    assert answer(*asked, "--calibrated")["metrics"] != shifted
+    shown = " ".join(output("diagnose", "--run", own, "--calibrated").split())
+    assert title in shown
+    assert "calibrated" not in output("diagnose", "--run", own)
+
+
 def test_the_metric_on_test_is_that_by_hand(
     run: Path, dataset: CheckedDataset, chosen: dict[str, Any]
 ) -> None:
@@ -159,13 +181,31 @@ def test_the_metric_on_test_is_that_by_hand(
 
 
 def test_a_table_of_before_and_after(run: Path, chosen: dict[str, Any]) -> None:
-    text = output("calibrate", "--run", run, "--metric=recall@5", "--k=5")
+    text = output("calibrate", "--run", run, "--metric=ndcg@5", "--k=5")
+    assert "ndcg@5 as large as possible" in " ".join(text.split())
     assert "weight of conformity" in text
     assert "shift along log-popularity" in text
     assert "calibrated" in text
     assert "as trained" in text
     # The same call again gives the same choice, in place of the other one.
     assert answer("calibrate", "--run", run) == chosen
+
+
+def test_the_default_metric_follows_the_cut_offs(tmp_path: Path, run: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    found = answer("calibrate", "--run", own, "--k=5", "--k=10")
+    assert found["metric"] == "recall@5"
+    assert {name.partition("@")[2] for name in found["calibrated"]} == {"5", "10"}
+    target = found["as_trained"]["popularity@5"] * 1.2
+    asked = ("calibrate", "--run", own, "--k=5", "--target_popularity", target)
+    assert answer(*asked)["metric"] == "popularity@5"
+
+
+def test_a_metric_at_another_cut_off_is_refused_first(tmp_path: Path) -> None:
+    # Before the run is looked at: there is none.
+    asked = ("calibrate", "--run", tmp_path / "none", "--k=10", "--metric=recall@20")
+    with pytest.raises(InputError, match="one of these cut-offs: 10; got recall@20"):
+        output(*asked)
 
 
 def test_a_target_popularity(tmp_path: Path, run: Path) -> None:
@@ -243,7 +283,7 @@ def test_the_index_follows(model: Path) -> None:
         (["--split=test"], "`split` must not be a test part"),
         (["--split=train_intervened"], "must not be a part that was trained on"),
         (["--split=validation_fold_in"], "must hold the part"),
-        (["--metric=recall@10"], "Unknown metric `recall@10`"),
+        (["--metric=recal@20"], "Did you mean `recall@20`"),
         (["--target_popularity=1e9"], "`target_popularity` must lie between"),
         (["--protocol=dcr", "--metric=recall@5"], "ranks observed items only"),
     ],

@@ -121,7 +121,9 @@ def test_a_picture(tmp_path: Path) -> None:
     vectors = random_vectors(dataset.num_users, dataset.num_items)
     run = write_run(tmp_path / "run", dataset, vectors)
     path = tmp_path / "items.png"
-    output("--run", run.folder, "--picture", path)
+    text = output("--run", run.folder, "--picture", path)
+    assert text.splitlines()[-1] == f"written to {path}"
+    assert answer("--run", run.folder, "--picture", path)["picture"] == str(path)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     with pytest.raises(InputError, match="must lie in a folder that exists"):
         output("--run", run.folder, "--picture", tmp_path / "none" / "items.png")

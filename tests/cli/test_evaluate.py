@@ -104,6 +104,7 @@ def test_prints_a_table(run: Path) -> None:
         (["--split=tset"], "must hold the part `tset`"),
         (["--protocol=dcr"], "ranks observed items only"),
         (["--weight=conformty=0"], "Did you mean `conformity`"),
+        (["--weight=popularity=0"], r"`tfcausal calibrate --run=.*then pass --cal"),
         (["--weight=conformity"], "must be cause=number"),
         (["--weight=conformity=none"], "must be cause=number"),
         (["--weight==1"], "must be cause=number"),

@@ -11,13 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from tests.datasets import write_dataset
-from tfcausal.cli import commands
+from tfcausal.cli import commands, main
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.evaluator import evaluate
 from tfcausal.evaluation.item_pop import item_pop
 from tfcausal.evaluation.validation import evaluation_set
 from tfcausal.reports.reproduction import SHOWN
+from tfcausal.reports.tables import TABLES
 from tfcausal.schema.protocol import protocol
 from tfcausal.training.run import load_run
 
@@ -58,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(dataset: CheckedDataset, place: Path) -> tuple[object, ...]:
     return (
         "dice-table2",
-        f"--data={dataset.folder.root}",
+        f"--dataset={dataset.folder.root}",
         f"--runs={place / 'runs'}",
         *BUDGET,
         *ROWS,
@@ -157,7 +158,7 @@ def test_another_seed_and_calibration_add_to_what_is_there(
     # One training was missing: the best setting's second seed.
     assert before.items() < after.items()
     assert len(after) == len(before) + 1
-    assert "calibrated" in text
+    assert " 2 seeds " in " ".join(text.split())
     assert (place / "bars.png").read_bytes().startswith(b"\x89PNG")
     made = json.loads(output(*more, "--json"))
     _, plain, calibrated = made["rows"]
@@ -167,7 +168,13 @@ def test_another_seed_and_calibration_add_to_what_is_there(
     for run, weights in zip(calibrated["runs"], calibrated["weights"], strict=True):
         kept = json.loads((place / "runs" / run / "calibration.json").read_text())
         assert weights == {**kept["weights"], "shift": kept["shift"]}
+        words = f"preference={weights['preference']} shift={weights['shift']}"
+        assert re.search(rf"^ips-cn, calibrated, seed \d: {words}$", text, re.M)
         assert (kept["part"], kept["metric"]) == ("validation", "recall@20")
+
+
+def test_one_seed_is_one(found: dict[str, Any], call: tuple[object, ...]) -> None:
+    assert " 1 seed " in " ".join(output(*call).split())
 
 
 def test_a_training_that_was_lost_is_done_again_alike(
@@ -199,6 +206,26 @@ def test_lists_tables_and_says_what_they_cost() -> None:
     assert "dice-table2 64" in helped
 
 
+def test_names_all_tables_where_none_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments in (["reproduce"], ["reproduce", "--dataset=x", "--seeds=1"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        shown = capsys.readouterr()
+        assert not shown.out
+        first, *lines = shown.err.splitlines()
+        assert first.startswith("tfcausal: `TABLE` must be one of these; got none.")
+        assert [line.split()[0] for line in lines] == list(TABLES)
+        for words in (
+            "on LightGCN (Zheng et al., DICE, WWW 2021, table 2, GCN)",
+            "LightGCN (Zhao et al., DCCL, WWW 2023 Companion, table 2)",
+            "the same with causes (of no paper)",
+        ):
+            assert sum(line.endswith(words) for line in lines) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -220,5 +247,5 @@ def test_refuses_before_it_trains(
 ) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(InputError, match=message):
-        output(*arguments, f"--data={dataset.folder.root}", f"--runs={runs}")
+        output(*arguments, f"--dataset={dataset.folder.root}", f"--runs={runs}")
     assert not runs.exists()

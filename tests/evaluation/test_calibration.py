@@ -314,7 +314,7 @@ def test_a_sample_of_users_is_always_the_same() -> None:
         ({"part": "test_popular_30"}, "must not be a test part; got test_popular_30"),
         ({"part": "train"}, "must not be a part that was trained on"),
         ({"metric": "recal@20"}, "Did you mean `recall@20`"),
-        ({"metric": "recall@10"}, "Unknown metric `recall@10`"),
+        ({"metric": "recall@10"}, "at one of these cut-offs: 20, 50; got recall@10"),
         ({"metric": "popularity@20"}, "Unknown metric"),
     ],
 )

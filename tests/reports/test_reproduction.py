@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,16 @@ def result(run: Run, *, calibrated: bool = False) -> RowResult:
         for start in (0.125, 0.375)
     )
     name = "mf, calibrated" if calibrated else "mf"
-    return RowResult(name, row, calibrated, trainings, trainings, evaluations)
+    weights = ({"score": 1.0, "shift": 0.25}, {"score": 1.0, "shift": -0.5})
+    return RowResult(
+        name,
+        row,
+        calibrated,
+        trainings,
+        trainings,
+        evaluations,
+        weights if calibrated else (),
+    )
 
 
 def test_means_and_deviations_by_hand(run: Run) -> None:
@@ -158,6 +168,13 @@ def test_documents_hold_all_figures(run: Run, tmp_path: Path) -> None:
     assert cells[8:] == ["6 +- 0", "3"]
     (calibrated,) = (line for line in lines if "| here, calibrated |" in line)
     assert calibrated.count("|") == paper.count("|") == len(cells) + 1
+    assert [line for line in lines if line.startswith("- ")] == [
+        "- mf, calibrated, seed 0: score=1.0 shift=0.25",
+        "- mf, calibrated, seed 1: score=1.0 shift=-0.5",
+    ]
+    assert "At most 6 settings for each row" in text
+    single = replace(found, plan=Plan(trials=1, seeds=1))
+    assert "At most 1 setting for each row" in markdown(single, "data", "a command")
     read = list(csv.DictReader(comma_separated(found).splitlines()))
     of_paper = {
         line["metric"]: float(line["mean"])

@@ -14,6 +14,7 @@ from tfcausal.cli.run_options import (
     protocol_option,
     run_option,
 )
+from tfcausal.cli.weights import in_words
 from tfcausal.schema.protocol import protocol
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 @run_option
 @click.option(
     "--metric",
-    default="recall@20",
-    show_default=True,
-    help="What to make as large as possible: recall, hr, ndcg or coverage at a k.",
+    help="What to make as large as possible: recall, hr, ndcg or coverage at one of "
+    "the cut-offs.  [default: recall at the first of them]",
 )
 @click.option(
     "--target_popularity",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     run: Path,
-    metric: str,
+    metric: str | None,
     target_popularity: float | None,
     split: str,
     protocol_name: str,
@@ -73,6 +73,7 @@ def command(
 
     from tfcausal.evaluation.calibration import (
         calibrate,
+        calibration_metric,
         require_calibration_part,
         save_calibration,
     )
@@ -83,6 +84,7 @@ def command(
     chosen = protocol(protocol_name)
     if ks:
         chosen = replace(chosen, ks=ks)
+    metric = calibration_metric(chosen, metric)
     finished = load_run(run)
     dataset = finished.open_dataset(dataset_folder)
     console = Console(stderr=True)
@@ -90,7 +92,7 @@ def command(
 
         def report(values: Mapping[str, float], value: float) -> None:
             # On what is no terminal the status shows nothing.
-            status.update(f"Tried {_shown(values)}: {value:.4f}")
+            status.update(f"Tried {in_words(values)}: {value:.4f}")
 
         found = calibrate(
             finished.vectors(),
@@ -110,10 +112,6 @@ def command(
         return
     _print(found)
     click.echo(f"written to {path}")
-
-
-def _shown(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{cause}={value:.4g}" for cause, value in values.items())
 
 
 def _print(found: "Calibration") -> None:

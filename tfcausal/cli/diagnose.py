@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tfcausal.cli.run_options import dataset_option
+from tfcausal.cli.weights import calibration_in_words
 from tfcausal.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ def command(
     from tfcausal.serving.export import read_back
     from tfcausal.training.run import load_run
 
+    applied: Mapping[str, Any] | None = None
     if model is not None:
         place = find_version(model)
         vectors, seen, popularity = read_back(place)
-        calibrated = "calibration" in read_manifest(place, kind="export").details
+        applied = read_manifest(place, kind="export").details.get("calibration")
     elif run is not None:
         place = run
         finished = load_run(run)
@@ -83,13 +85,20 @@ def command(
         popularity = read_popularity(dataset)
         vectors = finished.vectors()
         if calibrated:
-            vectors = load_calibration(finished).apply(vectors, popularity)
+            calibration = load_calibration(finished)
+            vectors = calibration.apply(vectors, popularity)
+            applied = calibration.to_json()
     found = diagnose(vectors, seen, popularity, k=k, num_users=num_users)
     if as_json:
-        content = {"diagnosed": str(place), "calibrated": calibrated, **found.to_json()}
+        content = {
+            "diagnosed": str(place),
+            "calibrated": applied is not None,
+            **found.to_json(),
+        }
         click.echo(json.dumps(content, sort_keys=True))
         return
-    _print(f"{place}, calibrated" if calibrated else str(place), found)
+    changed = "" if applied is None else f", {calibration_in_words(applied)}"
+    _print(f"{place}{changed}", found)
 
 
 def _print(name: str, found: "Diagnosis") -> None:

@@ -62,9 +62,13 @@ def command(
         content = {"run": str(run), **found.to_json()}
         if world is not None:
             content |= {"world": str(world), "truth": truth}
+        if picture is not None:
+            content["picture"] = str(picture)
         click.echo(json.dumps(content, sort_keys=True))
         return
     _print(str(run), found, truth)
+    if picture is not None:
+        click.echo(f"written to {picture}")
 
 
 def _print(

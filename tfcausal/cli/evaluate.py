@@ -16,11 +16,14 @@ from tfcausal.cli.run_options import (
     protocol_option,
     run_option,
 )
-from tfcausal.cli.weights import parse_weights, weight_option
+from tfcausal.cli.weights import calibration_in_words, parse_weights, weight_option
+from tfcausal.errors import InputError
 from tfcausal.schema.protocol import protocol
+from tfcausal.schema.vectors import POPULARITY_CAUSE
 
 if TYPE_CHECKING:
     from tfcausal.evaluation.evaluator import Evaluation
+    from tfcausal.training.run import Run
 
 
 @click.command("evaluate")
@@ -85,6 +88,9 @@ def command(
         chosen = replace(chosen, ks=ks)
     parsed = parse_weights(weights)
     finished = load_run(run)
+    vectors = finished.vectors()
+    if POPULARITY_CAUSE in parsed and not calibrated:
+        _require_popularity(finished, vectors.causes)
     dataset = finished.open_dataset(dataset_folder)
     evaluated: Any = split
     rows: dict[str, int] = {}
@@ -92,14 +98,14 @@ def command(
         evaluated = index_interactions(interactions, dataset)
         rows = {"rows": len(evaluated), "rows_unknown": evaluated.num_unknown}
     against = evaluation_set(dataset, evaluated, chosen)
-    vectors = finished.vectors()
+    title = on = str(interactions) if interactions else split
     applied: dict[str, Any] = {}
     if calibrated:
         calibration = load_calibration(finished)
         vectors = calibration.apply(vectors, against.popularity)
-        applied = {
-            "calibration": {"weights": calibration.weights, "shift": calibration.shift}
-        }
+        kept = {"weights": calibration.weights, "shift": calibration.shift}
+        applied = {"calibration": kept}
+        title = f"{on}, {calibration_in_words(kept)}"
     found = evaluate(
         vectors,
         against,
@@ -107,7 +113,6 @@ def command(
         causes=causes,
         weights=parsed,
     )
-    on = str(interactions) if interactions else split
     label = _label(on, found, calibrated=calibrated)
     _add_to_metrics(run, label, found.to_json() | rows | applied)
     if as_json:
@@ -120,12 +125,25 @@ def command(
         }
         click.echo(json.dumps(result, sort_keys=True))
         return
-    _print(f"{on}, calibrated" if calibrated else on, found)
+    _print(title, found)
     if rows.get("rows_unknown"):
         click.echo(
             f"{rows['rows_unknown']:,} rows of `{on}` were left out: the data set does "
             f"not know their user or item. {rows['rows']:,} remain."
         )
+
+
+def _require_popularity(run: "Run", causes: Mapping[str, slice]) -> None:
+    """Raises InputError where a run as trained has no shift that could be weighed."""
+    if POPULARITY_CAUSE in causes:
+        return
+    advice = "Pass --calibrated."
+    if not run.calibration_path.is_file():
+        advice = f"Run `tfcausal calibrate --run={run.folder}`, then pass --calibrated."
+    raise InputError(
+        f"`--weight {POPULARITY_CAUSE}` must be of a cause that is there; as trained "
+        f"there are {', '.join(causes)}. Calibration adds this one. {advice}"
+    )
 
 
 def _label(on: str, found: "Evaluation", *, calibrated: bool) -> str:
@@ -149,11 +167,13 @@ def _add_to_metrics(run: Path, label: str, found: dict[str, Any]) -> None:
         os.close(folder)
 
 
-def _print(on: str, found: "Evaluation") -> None:
+def _print(title: str, found: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{on}, protocol {found.protocol}, {found.num_users:,} users")
+    table = Table(
+        title=f"{title}, protocol {found.protocol}, {found.num_users:,} users"
+    )
     table.add_column("metric")
     columns: dict[str, Mapping[str, float]] = {
         " ".join(["score", *(f"{c}={w:g}" for c, w in found.weights.items())]): (

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import click
+
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.options import field_meanings, field_types, parse_value
 
@@ -61,10 +63,41 @@ def build_options(
     ]
 
 
-def describe_options(cls: type[Any]) -> str:
-    """Returns a line for each option of a dataclass: name, default and meaning."""
+def write_options(
+    formatter: click.HelpFormatter,
+    title: str,
+    cls: type[Any],
+    *,
+    besides: type[Any] | None = None,
+) -> None:
+    """Writes the options of a dataclass, as `--set` takes them, with their meanings.
+
+    Args:
+        formatter: Where to.
+        title: Title of the section.
+        cls: The dataclass.
+        besides: A base whose options are written elsewhere; those with another default
+            are written here too.
+    """
+    known = dict(_defaults(besides)) if besides else {}
     meanings = field_meanings(cls)
-    return "\n".join(
-        f"  {field.name}={field.default}  {meanings.get(field.name, '')}".rstrip()
-        for field in dataclasses.fields(cls)
+    rows = [
+        (f"{name}={_as_set(default)}", meanings.get(name, ""))
+        for name, default in _defaults(cls)
+        if name not in known or default != known[name]
+    ]
+    with formatter.section(title):
+        formatter.write_dl(rows or [("none", "")])
+
+
+def _defaults(cls: type[Any]) -> list[tuple[str, Any]]:
+    return [(field.name, field.default) for field in dataclasses.fields(cls)]
+
+
+def _as_set(value: Any) -> str:
+    """Returns a value as `parse_value` reads it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_as_set, value))
+    return (
+        str(value).lower() if value is None or isinstance(value, bool) else str(value)
     )

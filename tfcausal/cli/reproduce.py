@@ -43,6 +43,21 @@ def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     ctx.exit()
 
 
+def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> str:
+    """Raises InputError with all tables where none is named."""
+    if name is None and not ctx.resilient_parsing:
+        width = max(map(len, TABLES))
+        lines = [
+            f"  {one.name:{width}}  {one.title} ({one.source or 'of no paper'})"
+            for one in TABLES.values()
+        ]
+        raise InputError(
+            "`TABLE` must be one of these; got none. `tfcausal reproduce --list` shows "
+            "their rows.\n" + "\n".join(lines)
+        )
+    return name or ""
+
+
 @click.command(
     "reproduce",
     epilog="What it costs: for each row TRIALS + SEEDS - 1 trainings of at most EPOCHS "
@@ -50,9 +65,17 @@ def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     "calibrating trains nothing. Trainings with the defaults: "
     f"{_COSTS}. Fewer with --row, --trials and --seeds.",
 )
-@click.argument("table_name", metavar="TABLE")
+@click.argument(
+    "table_name",
+    metavar="TABLE",
+    required=False,
+    is_eager=True,
+    callback=_require_table,
+)
 @click.option(
+    "--dataset",
     "--data",
+    "dataset_folder",
     required=True,
     type=click.Path(path_type=Path),
     help="Folder of a data set that has been split and whose popularity is counted.",
@@ -61,8 +84,8 @@ def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     "--runs",
     required=True,
     type=click.Path(path_type=Path),
-    help="Where each training gets a folder named by its content; several tables may "
-    "share it.",
+    help="Folder of runs: each training gets a folder in it, named by its content, "
+    "which other verbs take as --run. Several tables may share it.",
 )
 @click.option(
     "--trials",
@@ -122,7 +145,7 @@ def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
 )
 def command(
     table_name: str,
-    data: Path,
+    dataset_folder: Path,
     runs: Path,
     trials: int,
     seeds: int,
@@ -158,7 +181,7 @@ def command(
         require_plots(plot)
     training, of_methods = _options(asked, settings, epochs)
     plan = Plan(trials, seeds, calibrated, training, of_methods)
-    dataset = open_dataset(data)
+    dataset = open_dataset(dataset_folder)
     fitted = fit_table(asked, dataset, of_methods)
     console = Console(stderr=True)
     with Progress(
@@ -181,13 +204,15 @@ def command(
         )
     written = []
     if output:
-        written += write_documents(found, output, data.resolve().name, _command_line())
+        written += write_documents(
+            found, output, dataset_folder.resolve().name, _command_line()
+        )
     if plot:
         write_plot(found, plot)
         written.append(plot)
     if as_json:
         result: dict[str, Any] = {
-            "data": str(data),
+            "dataset": str(dataset_folder),
             **found.to_json(),
             "written": [str(path) for path in written],
         }
@@ -249,7 +274,7 @@ def _print(found: "Reproduction") -> None:
     from rich.console import Console
     from rich.table import Table as Shown
 
-    from tfcausal.reports.documents import SECONDS, beside
+    from tfcausal.reports.documents import SECONDS, beside, calibrations, counted
     from tfcausal.reports.reproduction import SHOWN
 
     console = Console()
@@ -258,7 +283,7 @@ def _print(found: "Reproduction") -> None:
         columns = ["recall@20", "ndcg@20", "popularity@20"]
     shown = Shown(
         title=f"{found.table.title}\ntest, protocol {found.protocol.name}, "
-        f"{found.num_users:,} users, {found.plan.seeds} seeds"
+        f"{found.num_users:,} users, {counted(found.plan.seeds, 'seed')}"
     )
     for column in ("row", "figures"):
         shown.add_column(column, overflow="fold")
@@ -267,5 +292,5 @@ def _print(found: "Reproduction") -> None:
     for name, whose, cells in beside(found):
         shown.add_row(name, whose, *(cells[column] for column in columns))
     console.print(shown)
-    for note in found.table.notes:
+    for note in (*calibrations(found), *found.table.notes):
         console.print(note, highlight=False)

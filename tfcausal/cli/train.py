@@ -1,27 +1,28 @@
 """`tfcausal train`: fit a method on a data set."""
 
-import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tfcausal.cli.options import build_options, describe_options, parse_settings
+from tfcausal.cli.options import build_options, parse_settings, write_options
 
 
 def _show_options(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     if not shown:
         return
     from tfcausal import methods
+    from tfcausal.methods.base import MethodOptions
     from tfcausal.training.options import TrainingOptions
 
+    formatter = ctx.make_formatter()
+    write_options(formatter, "Training, of every method", TrainingOptions)
+    write_options(formatter, "Every method", MethodOptions)
     for name in methods.names():
-        click.echo(f"--method={name}")
-        click.echo(describe_options(methods.get(name).options_class))
-    click.echo("every method")
-    click.echo(describe_options(TrainingOptions))
+        own = methods.get(name).options_class
+        write_options(formatter, f"--method={name}", own, besides=MethodOptions)
+    click.echo(formatter.getvalue(), nl=False)
     ctx.exit()
 
 
@@ -45,7 +46,7 @@ def _show_options(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     help="An option of the method or of training; may be given again and again.",
 )
 @click.option("--overwrite", is_flag=True, help="Throw away what the folder holds.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--options",
@@ -53,7 +54,8 @@ def _show_options(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_show_options,
-    help="List what --set takes, with defaults, and stop.",
+    help="List what --set takes, with defaults, and stop: what every method has, then "
+    "what each has of its own.",
 )
 def command(
     method: str,
@@ -69,8 +71,14 @@ def command(
 
     The best epoch by validation is kept. The run's folder then holds vectors, metrics,
     history and TensorBoard logs; `tfcausal evaluate` and `tfcausal export` read it.
+    What is shown of each epoch is its loss and the metric that decides; history.json
+    has all of them.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     from tfcausal import methods
+    from tfcausal.cli.train_progress import ShowEpochs, best_epoch, read_history
     from tfcausal.data.interactions import open_dataset
     from tfcausal.evaluation.validation import validator
     from tfcausal.training.options import TrainingOptions
@@ -82,10 +90,16 @@ def command(
         seed=seed,
     )
     opened = open_dataset(dataset)
-    # Keras prints its progress where results are to be printed: a bar on a terminal, a
-    # line an epoch elsewhere.
-    verbose = 0 if quiet else 1 if sys.stderr.isatty() else 2
-    with contextlib.redirect_stdout(sys.stderr):
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        # On what is no terminal it would end with an empty line.
+        disable=not console.is_interactive,
+    ) as progress:
         finished = train(
             opened,
             method,
@@ -94,11 +108,12 @@ def command(
             run,
             validator(opened, monitor=options.monitor),
             overwrite=overwrite,
-            verbose=verbose,
+            verbose=0,
+            callbacks=[ShowEpochs(progress, run, options)],
         )
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    history = json.loads((run / "history.json").read_text(encoding="utf-8"))
-    best = max(history, key=lambda epoch: float(epoch[f"val_{options.monitor}"]))
+    history = read_history(run)
+    best = best_epoch(history, options.monitor)
     result: dict[str, Any] = {
         "run": str(finished.folder),
         "method": method,

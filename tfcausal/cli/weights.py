@@ -1,6 +1,7 @@
 """`--weight cause=w`: interventions on the command line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
@@ -37,3 +38,14 @@ def parse_weights(texts: Iterable[str]) -> dict[str, float]:
             raise InputError(f"`--weight {cause}` must be given once; got it twice.")
         weights[cause] = weight
     return weights
+
+
+def in_words(weights: Mapping[str, float]) -> str:
+    """Returns weights as `interest=1, conformity=0.5`."""
+    return ", ".join(f"{cause}={weight:.4g}" for cause, weight in weights.items())
+
+
+def calibration_in_words(calibration: Mapping[str, Any]) -> str:
+    """Returns what a calibration in JSON does to a score, for the titles of tables."""
+    applied = {**calibration["weights"], "shift": calibration["shift"]}
+    return f"calibrated ({in_words(applied)})"

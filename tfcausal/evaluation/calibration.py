@@ -29,6 +29,8 @@ from tfcausal.training.run import Run
 Report = Callable[[Mapping[str, float], float], None]
 """Is told the values of all knobs that were tried and what came of them."""
 
+_METRICS = ("recall", "hr", "ndcg", "coverage")
+"""What can be made large, each at a cut-off."""
 _PULLS = ("conformity", POPULARITY_CAUSE)
 """Causes that draw towards what is popular; the first that there is meets a target."""
 _COARSE_WEIGHTS = tuple(step / 4 for step in range(-4, 5))
@@ -100,7 +102,7 @@ def calibrate(
     against: EvaluationSet,
     chosen: EvaluationProtocol,
     *,
-    metric: str = "recall@20",
+    metric: str | None = None,
     target_popularity: float | None = None,
     part: str = VALIDATION,
     num_users: int = 10_000,
@@ -121,7 +123,7 @@ def calibrate(
         against: The evaluated and the masked items, of a validation part.
         chosen: How lists are made and averaged.
         metric: Recall, hr, ndcg or coverage at a cut-off of the protocol; with a target
-            popularity only its cut-off counts.
+            popularity only its cut-off counts. None for recall at the first cut-off.
         target_popularity: The mean popularity that lists should have; None for the
             largest metric.
         part: Name of the evaluated part, for the record.
@@ -136,10 +138,7 @@ def calibrate(
         A ranking of the users for each trial, some 20 for each knob.
     """
     require_calibration_part(part)
-    names = ("recall", "hr", "ndcg", "coverage")
-    known = [f"{name}@{k}" for name in names for k in chosen.ks]
-    if metric not in known:
-        raise unknown_name("metric", metric, known)
+    metric = calibration_metric(chosen, metric)
     if target_popularity is not None:
         metric = f"popularity@{metric.partition('@')[2]}"
     trials = _Trials(vectors, against, chosen, metric, num_users, report)
@@ -177,6 +176,26 @@ def require_calibration_part(part: str) -> None:
             f"`split` must not be a part that was trained on; got {part}. Calibrate on "
             f"{VALIDATION}."
         )
+
+
+def calibration_metric(chosen: EvaluationProtocol, metric: str | None) -> str:
+    """Returns the metric to calibrate by; for None, recall at the first cut-off.
+
+    Raises:
+        InputError: If there is no such metric, or the protocol has not its cut-off.
+    """
+    known = [f"{name}@{k}" for name in _METRICS for k in chosen.ks]
+    if metric is None:
+        return known[0]
+    if metric in known:
+        return metric
+    if metric.partition("@")[0] in _METRICS:
+        cut_offs = ", ".join(map(str, chosen.ks))
+        raise InputError(
+            f"`metric` must be at one of these cut-offs: {cut_offs}; got {metric}. "
+            "Choose one of these, or ask for its cut-off too (--k)."
+        )
+    raise unknown_name("metric", metric, known)
 
 
 def save_calibration(run: Run, calibration: Calibration) -> None:

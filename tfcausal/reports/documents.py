@@ -28,6 +28,11 @@ def cell(result: RowResult, metric: str) -> str:
     return f"{mean} +- {result.deviation(metric):,.{digits}f}"
 
 
+def counted(number: int, what: str) -> str:
+    """Returns a number of things, such as `1 seed` or `3 seeds`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def beside(found: Reproduction) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yields the lines of the table, the paper's figures below ours.
 
@@ -50,6 +55,16 @@ def beside(found: Reproduction) -> Iterator[tuple[str, str, dict[str, str]]]:
                 for name, value in figures.items()
             }
             yield result.row.name, f"paper, {data}", theirs
+
+
+def calibrations(found: Reproduction) -> list[str]:
+    """Returns a line for each calibrated training: its weights of causes and shift."""
+    return [
+        # A calibration that was kept has its causes in alphabetical order.
+        f"{result.name}, seed {seed}: {in_words(dict(sorted(weights.items())))}"
+        for result in found.rows
+        for seed, weights in enumerate(result.weights)
+    ]
 
 
 def markdown(found: Reproduction, data: str, command: str) -> str:
@@ -91,13 +106,15 @@ def markdown(found: Reproduction, data: str, command: str) -> str:
             "",
             "Calibrated: weights of causes and a shift along log-popularity, chosen on "
             f"validation by {CALIBRATED_BY}.",
+            "",
+            *(f"- {line}" for line in calibrations(found)),
         ]
     lines += [f"\n{note}" for note in table.notes]
     lines += ["", "## What was tuned", ""]
     lines += [
-        f"At most {plan.trials} settings for each row, seed 0, by validation "
-        f"{plan.training.monitor}; the first is the row's default, the others are "
-        "drawn. The largest was trained with the other seeds.",
+        f"At most {counted(plan.trials, 'setting')} for each row, seed 0, by "
+        f"validation {plan.training.monitor}; the first is the row's default, the "
+        "others are drawn. The largest was trained with the other seeds.",
         "",
         *_header(["row", "setting", plan.training.monitor, "chosen"]),
     ]

@@ -71,6 +71,8 @@ class Trainings:
         runs: Path,
         training: TrainingOptions,
         chosen: EvaluationProtocol,
+        *,
+        verbose: int = 0,
     ) -> None:
         """Describes what all trainings share.
 
@@ -79,6 +81,7 @@ class Trainings:
             runs: Where the runs' folders are.
             training: Options of training where a row has no other.
             chosen: The protocol that the best epoch is chosen by.
+            verbose: Keras's progress: 0 silent, 1 a bar, 2 a line an epoch.
         Raises:
             InputError: If validation is missing or has no such metric.
         """
@@ -86,6 +89,7 @@ class Trainings:
         self._runs = runs
         self._training = training
         self._chosen = chosen
+        self._verbose = verbose
         self._validate = validator(dataset, monitor=training.monitor, chosen=chosen)
 
     def train(self, row: Row, settings: Mapping[str, Any], seed: int) -> Training:
@@ -101,7 +105,15 @@ class Trainings:
         )
         folder = self._runs / self._name(row.method, own, options)
         timed = _Timed(self._validate, folder / "seconds.json")
-        run = train(self._dataset, row.method, own, options, folder, timed, verbose=0)
+        run = train(
+            self._dataset,
+            row.method,
+            own,
+            options,
+            folder,
+            timed,
+            verbose=self._verbose,
+        )
         # Else Keras keeps the graphs of all trainings of this process.
         keras.backend.clear_session()
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

@@ -1,11 +1,12 @@
 """From a data set's folder to a run's folder, with Keras's fit in the middle."""
 
 import fcntl
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ def train(
     *,
     overwrite: bool = False,
     verbose: int = 1,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Trains a method, or goes on where an interrupted training stopped.
 
@@ -148,6 +150,7 @@ def train(
         validate: Scores vectors on validation; see `evaluation.validation`.
         overwrite: Whether to throw away what the folder holds.
         verbose: Keras's progress: 0 silent, 1 a bar, 2 a line an epoch.
+        callbacks: Further ones; an epoch's validation comes before them.
     Returns:
         The finished run.
     Raises:
@@ -159,14 +162,19 @@ def train(
         # With hard negatives among them, options do not say which they are.
         triplets = read_manifest(dataset.folder.triplets, kind="triplets")
         inputs["triplets"] = triplets.fingerprint
+    defaults = {
+        field.name: field.default
+        for field in (*fields(method_options), *fields(options))
+        if field.default is not MISSING
+    }
     description = {
         "method": method,
         "dataset": os.path.relpath(dataset.folder.root.resolve(), folder.resolve()),
-        "options": asdict(method_options) | asdict(options),
+        "options": _as_read(asdict(method_options) | asdict(options)),
         "inputs": inputs,
     }
     with _only_writer(folder):
-        _begin(folder, description, overwrite=overwrite)
+        _begin(folder, description, _as_read(defaults), overwrite=overwrite)
         if (folder / "manifest.json").is_file():
             return load_run(folder)
         model = methods.get(method).of_dataset(
@@ -174,14 +182,28 @@ def train(
         )
         batches = training_batches(dataset, model, options)
         compile_model(model, options)
-        _fit(model, batches, options, folder, validate, verbose)
+        _fit(model, batches, options, folder, validate, verbose, callbacks)
         _finish(model, folder, description, validate)
     return load_run(folder)
 
 
-def _begin(folder: Path, description: Mapping[str, Any], *, overwrite: bool) -> None:
+def _as_read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options as run.json gives them back: tuples are lists."""
+    read: dict[str, Any] = json.loads(json.dumps(options))
+    return read
+
+
+def _begin(
+    folder: Path,
+    description: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
     if (folder / "run.json").is_file() and not overwrite:
         found = read_description(folder)
+        # An option that has come since is as if it had been left alone.
+        found["options"] = {**defaults, **found["options"]}
         for name in ("method", "options", "inputs"):
             if found[name] != description[name]:
                 raise InputError(
@@ -231,6 +253,7 @@ def _fit(
     folder: Path,
     validate: Validate,
     verbose: int,
+    further: Sequence[keras.callbacks.Callback],
 ) -> None:
     progress = Progress()
     validation = Validation(validate, progress, options, folder)
@@ -240,6 +263,7 @@ def _fit(
         validation,
         checkpoints,
         keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        *further,
     ]
     for callback in (validation, checkpoints):
         callback.set_model(model)
