@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -30,6 +31,7 @@ from tfcausal.stats.split_rows import (
     POOL_PARTS,
     RANDOM_PARTS,
     IntervenedRows,
+    MarkedRows,
     PopularShares,
     RandomRows,
 )
@@ -54,6 +56,7 @@ _OF_USERS = (
 _PLAY_A_PART = {
     "random": ("seed", "fractions"),
     "intervened": ("seed", *_OF_INTERVENED),
+    "marked": ("seed", "marked_column", "intervened_shares"),
     "temporal": ("seed", "fractions", "validation_from", "test_from"),
     "leave_last": ("last_validation", "last_test"),
     "held_out_users": ("seed", *_OF_USERS),
@@ -71,19 +74,22 @@ class SplitOptions:
     Attributes:
         dataset: The folder that beam_jobs.ingest wrote.
         rule: random (shares of all rows), intervened (validation and test as if all
-            items were exposed alike), temporal (the latest rows), leave_last (the last
-            rows of each user), held_out_users (users, with a random part of their rows
-            folded in), held_out_sequences (users, with their earliest rows folded in)
-            or popular_share (random, and test sets by their share of popular items).
+            items were exposed alike), marked (validation and test of rows that the
+            log marks as shown at random), temporal (the latest rows), leave_last (the
+            last rows of each user), held_out_users (users, with a random part of their
+            rows folded in), held_out_sequences (users, with their earliest rows folded
+            in) or popular_share (random, and test sets by their share of popular items).
         seed: all rules but leave_last: seed of all draws.
         cap_percentile: intervened: weights are capped at this percentile of the
             distinct inverse popularities.
         pool_fraction: intervened: share of all rows in the pool.
-        intervened_shares: intervened: shares of the pool that become train_intervened,
-            validation and test.
+        intervened_shares: intervened, marked: shares of the pool, or of the marked
+            rows, that become train_intervened, validation and test.
         intervened_training_fraction: intervened: share of all rows in
             train_intervened, while validation and test stay the same rows; none for
             what intervened_shares gives.
+        marked_column: marked: the column of integers that is not 0 in the marked rows,
+            such as coat's `intervened`.
         fractions: random, temporal, popular_share: shares of all rows that become
             train, validation and test.
         validation_from: temporal: first second of validation, in place of fractions;
@@ -113,6 +119,7 @@ class SplitOptions:
     rule: Literal[
         "random",
         "intervened",
+        "marked",
         "temporal",
         "leave_last",
         "held_out_users",
@@ -124,6 +131,7 @@ class SplitOptions:
     pool_fraction: float = 0.4
     intervened_shares: tuple[float, ...] = (0.25, 0.25, 0.5)
     intervened_training_fraction: float | None = None
+    marked_column: str = "intervened"
     fractions: tuple[float, ...] = (0.7, 0.1, 0.2)
     validation_from: int | None = None
     test_from: int | None = None
@@ -292,6 +300,8 @@ def _refuse_empty(parts: dict[str, int], total: int) -> None:
 def _rule(dataset: IngestedDataset, options: SplitOptions) -> Rule:
     if options.rule == "intervened":
         return _intervened(dataset.num_interactions, options)
+    if options.rule == "marked":
+        return _marked(dataset, options)
     if options.rule == "temporal":
         return _temporal(dataset, options)
     if options.rule == "leave_last":
@@ -321,6 +331,19 @@ def _intervened(total: int, options: SplitOptions) -> Rule:
         deal=Deal.of_shares(POOL_PARTS, pool_rows, options.intervened_shares),
         training_rows=training_rows,
     )
+
+
+def _marked(dataset: IngestedDataset, options: SplitOptions) -> Rule:
+    name, path = options.marked_column, dataset.folder.interactions / shard_name(0)
+    schema = pq.read_schema(path)
+    if name not in schema.names or not pa.types.is_integer(schema.field(name).type):
+        found = ", ".join(f"{one.name} ({one.type})" for one in schema)
+        raise InputError(
+            f"`marked_column` must be a column of integers of `{dataset.folder.root}`; "
+            f"got {name}, and there are {found}. Ingest with --extra_columns={name}, "
+            "or choose another rule."
+        )
+    return MarkedRows(options.seed, name, options.intervened_shares)
 
 
 def _temporal(dataset: IngestedDataset, options: SplitOptions) -> Rule:

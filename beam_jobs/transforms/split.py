@@ -72,6 +72,8 @@ class _BlockReader:
         wanted = {columns.USER, columns.ITEM, columns.OCCURRENCE}
         if self._plan.rule.uses_timestamps:
             wanted.add(columns.TIMESTAMP)
+        if self._plan.rule.marked_by is not None:
+            wanted.add(self._plan.rule.marked_by)
         with pq.ParquetFile(self.path(shard)) as file:
             names = [name for name in file.schema_arrow.names if name in wanted]
             if self._plan.rule.by_user:
@@ -87,6 +89,7 @@ class _BlockReader:
         """Returns rows of a shard, of which `begin` come before them."""
         items = table[columns.ITEM].to_numpy()
         first = (shard << _SHARD_BITS) + begin
+        mark = self._plan.rule.marked_by
         return RowBlock(
             numbers=first + np.arange(len(table), dtype=np.int64),
             users=table[columns.USER].to_numpy(),
@@ -94,6 +97,7 @@ class _BlockReader:
             occurrences=_column(table, columns.OCCURRENCE),
             timestamps=_column(table, columns.TIMESTAMP),
             item_values=None if self._item_values is None else self._item_values[items],
+            marked=None if mark is None else table[mark].to_numpy() != 0,
         )
 
 

@@ -112,6 +112,7 @@ EVERY_RULE = {
         "test_users": 11,
     },
     "popular_share": {"rule": "popular_share", "popular_shares": (0.8, 0.3)},
+    "marked": {"rule": "marked", "marked_column": "timestamp"},
 }
 
 
@@ -391,6 +392,44 @@ def test_a_rule_that_finds_nothing_for_a_part_is_refused(dataset: Path) -> None:
     ):
         with pytest.raises(InputError, match=match):
             run(SplitOptions(dataset, overwrite=True, **options), LOCAL)
+
+
+def test_marked_rows_alone_are_held_out(dataset: Path) -> None:
+    # Rows of the first 0 seconds are not marked, all others are.
+    options = SplitOptions(
+        dataset,
+        "marked",
+        marked_column="timestamp",
+        intervened_shares=(0.1, 0.2, 0.7),
+        overwrite=True,
+    )
+    sizes = dict(run(options, LOCAL).counts)
+    folder = DatasetFolder(dataset)
+    unmarked = sizes.pop("train")
+    assert 0 < unmarked < 50
+    times = read_interactions(folder.part("train"))["timestamp"].to_numpy()
+    assert not times.any()
+    marked = 2000 - unmarked
+    assert sizes == pytest.approx(
+        {
+            "train_intervened": 0.1 * marked,
+            "validation": 0.2 * marked,
+            "test": 0.7 * marked,
+        },
+        abs=1,
+    )
+    parts = [rows_of(folder.part(name)) for name in (*sizes, "train")]
+    assert sum(parts, Counter()) == rows_of(folder.interactions)
+    assert read_interactions(folder.part("test"))["timestamp"].to_numpy().all()
+
+
+@pytest.mark.parametrize("column", ["rating", "shown_at_random"])
+def test_marks_are_a_column_of_integers(dataset: Path, column: str) -> None:
+    options = SplitOptions(dataset, "marked", marked_column=column, overwrite=True)
+    with pytest.raises(
+        InputError, match=rf"got {column}, and there are user \(int32\), item"
+    ):
+        run(options, LOCAL)
 
 
 def test_a_split_by_time_needs_timestamps(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rules that draw rows: at random, under intervention, by their items' popularity.
+"""Rules that draw rows: at random, under intervention, marked, by item popularity.
 
 References: Zheng et al. (DICE), WWW 2021, sections 4.1.1 and 4.5, and Zhao et al.
 (DCCL), WWW 2023, section 3.3.
@@ -168,6 +168,73 @@ class IntervenedRows(Rule):
         members[TRAIN_INTERVENED] = (in_pool & kept.among(by_part)) | (drawn & ~in_pool)
         members[TRAIN] = ~drawn
         return {name: members[name] for name in self.parts}
+
+
+@dataclass(frozen=True)
+class MarkedRows(Rule):
+    """Rows that the log marks as intervened, dealt out at random; the rest is train.
+
+    For logs in which some rows come of a random policy, and say so: the test is then an
+    intervention that took place, not one that a draw of rows stands for.
+
+    Attributes:
+        seed: Seed of all draws.
+        column: The column of the data set that is not 0 in these rows.
+        shares: The shares of these rows that become POOL_PARTS.
+    """
+
+    seed: int
+    column: str
+    shares: tuple[float, ...]
+
+    @property
+    def marked_by(self) -> str:
+        """The column."""
+        return self.column
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts."""
+        return (*self.deal(0).parts, TRAIN)
+
+    @property
+    def steps(self) -> tuple[Tally | Selection, ...]:
+        """Counts the rows, then finds where their parts end."""
+        return (_CountMarked(), _SelectMarked(self))
+
+    def deal(self, num_marked: int) -> Deal:
+        """Returns the parts of so many marked rows."""
+        return Deal.of_shares(POOL_PARTS, num_marked, self.shares)
+
+    def members(self, block: RowBlock, found: Found) -> dict[str, Bools]:
+        """Returns by part [n] whether each row belongs to it."""
+        marked = _marked(block)
+        keys = _part_keys(self.seed, block)
+        dealt = self.deal(int(found[0])).members(keys, found[1])
+        members = {name: marked & rows for name, rows in dealt.items()}
+        return members | {TRAIN: ~marked}
+
+
+def _marked(block: RowBlock) -> Bools:
+    if block.marked is None:
+        raise RuntimeError("a split by a mark needs the column that marks rows")
+    return block.marked
+
+
+class _CountMarked(Tally):
+    def count(self, block: RowBlock, found: Found) -> Int64s:
+        return np.asarray(_marked(block).sum(), np.int64)
+
+
+@dataclass(frozen=True)
+class _SelectMarked(Selection):
+    rule: MarkedRows
+
+    def keys(self, block: RowBlock, found: Found) -> Keys:
+        return _part_keys(self.rule.seed, block).at(_marked(block))
+
+    def ranks(self, found: Found) -> Sequence[int]:
+        return self.rule.deal(int(found[0])).ends
 
 
 def popular_items(counts: Int64s, percentile: float) -> Bools:

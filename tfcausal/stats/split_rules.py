@@ -32,6 +32,8 @@ class RowBlock:
         timestamps: [n] int64 seconds; None unless the rule asks for them.
         item_values: [n] what `Rule.item_values` says of each row's item; None unless
             the rule asks for it.
+        marked: [n] bool whether the column of `Rule.marked_by` is not 0; None unless
+            the rule names one.
     """
 
     numbers: Int64s
@@ -40,6 +42,7 @@ class RowBlock:
     occurrences: Int32s | None = None
     timestamps: Int64s | None = None
     item_values: npt.NDArray[Any] | None = None
+    marked: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -91,6 +94,11 @@ class Rule(ABC):
     by_user: ClassVar[bool] = False
     uses_timestamps: ClassVar[bool] = False
     uses_item_values: ClassVar[bool] = False
+
+    @property
+    def marked_by(self) -> str | None:
+        """The column that marks rows, where the rule needs one."""
+        return None
 
     @property
     @abstractmethod
