@@ -78,7 +78,8 @@ class SplitOptions:
             log marks as shown at random), temporal (the latest rows), leave_last (the
             last rows of each user), held_out_users (users, with a random part of their
             rows folded in), held_out_sequences (users, with their earliest rows folded
-            in) or popular_share (random, and test sets by their share of popular items).
+            in) or popular_share (random, and test sets by their share of popular
+            items).
         seed: all rules but leave_last: seed of all draws.
         cap_percentile: intervened: weights are capped at this percentile of the
             distinct inverse popularities.

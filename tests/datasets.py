@@ -21,12 +21,42 @@ from tfcausal.schema.manifest import Manifest, checksums, write_manifest
 NUM_SHARDS = 3
 
 
+def write_features(folder: DatasetFolder, num_users: int, num_items: int) -> None:
+    """Writes features as ingest does: of users whose group says what they like.
+
+    Every seventh user and every ninth item has none.
+    """
+    for path, name, size, skipped in (
+        (folder.user_features, columns.USER_ID, num_users, 7),
+        (folder.item_features, columns.ITEM_ID, num_items, 9),
+    ):
+        rows = np.arange(size)
+        known = rows % skipped != 0
+        lists = [[f"g{row % 4}", f"t{row % 5}"][: 1 + row % 2] for row in rows]
+        content = {
+            name: ["", *(f"{name[0]}{row}" for row in range(1, size))],
+            "group": pa.array([f"g{row % 4}" for row in rows], mask=~known),
+            "year": pa.array(1980 + rows % 6, mask=~known),
+            "length": pa.array((rows % 11) / 2, pa.float32(), mask=~known),
+            "tags": [
+                one if kept else None for one, kept in zip(lists, known, strict=True)
+            ],
+        }
+        pq.write_table(pa.table(content), path)
+
+
 def write_dataset(
-    root: Path, *, num_users: int = 120, num_items: int = 80, seed: int = 0
+    root: Path,
+    *,
+    num_users: int = 120,
+    num_items: int = 80,
+    seed: int = 0,
+    features: bool = False,
 ) -> CheckedDataset:
     """Writes interactions with planted tastes and a long tail, split and counted.
 
     Users of group g like items of group g; in each group a few items are popular.
+    With `features`, both have features.
     """
     generator = np.random.default_rng(seed)
     folder = DatasetFolder(root)
@@ -51,6 +81,8 @@ def write_dataset(
             {name: ids, columns.COUNT: counts}, columns.vocabulary_schema(name)
         )
         pq.write_table(content, path)
+    if features:
+        write_features(folder, num_users, num_items)
     manifest = Manifest(kind="dataset", files=checksums(root))
     write_manifest(root, manifest)
 

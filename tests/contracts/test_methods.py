@@ -29,7 +29,8 @@ OPTIONS = TrainingOptions(
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
-    return write_dataset(tmp_path_factory.mktemp("dataset") / "data", num_users=300)
+    root = tmp_path_factory.mktemp("dataset") / "data"
+    return write_dataset(root, num_users=300, features=True)
 
 
 @pytest.fixture(params=methods.names())
@@ -37,8 +38,14 @@ def method(request: pytest.FixtureRequest) -> type[Method]:
     return methods.get(request.param)
 
 
-# What LightGCN adds is tested in test_lightgcn.py; all methods on it take long.
-@pytest.fixture(params=["mf", pytest.param("lightgcn", marks=pytest.mark.slow)])
+# What backbones add is tested in tests/methods; all methods on each take long.
+@pytest.fixture(
+    params=[
+        "mf",
+        pytest.param("lightgcn", marks=pytest.mark.slow),
+        pytest.param("features", marks=pytest.mark.slow),
+    ]
+)
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     found: Backbone = request.param
     return found
@@ -58,6 +65,9 @@ def small_options(method: type[Method], backbone: Backbone = "mf") -> Any:
     if backbone == "lightgcn":
         graph = {"graph_layers": 2, "self_loops": True, "feature_dropout": 0.2}
         wanted |= {"backbone": backbone, **graph}
+    if backbone == "features":
+        tower = {"hidden_dims": (16, 8), "feature_dim": 4, "unknown_share": 0.05}
+        wanted |= {"backbone": backbone, **tower, "user_columns": ("group", "length")}
     names = {field.name for field in dataclasses.fields(method.options_class)}
     return method.options_class(**{k: v for k, v in wanted.items() if k in names})
 
@@ -79,7 +89,10 @@ def test_options_survive_json_and_the_command_line(
     again = method.options_class(**json.loads(json.dumps(dataclasses.asdict(options))))
     assert again == options
     texts = {
-        name: str(value).lower() for name, value in dataclasses.asdict(options).items()
+        name: ",".join(map(str, value))
+        if isinstance(value, tuple)
+        else str(value).lower()
+        for name, value in dataclasses.asdict(options).items()
     }
     (parsed,) = build_options([method.options_class], texts)
     assert parsed == options

@@ -160,7 +160,7 @@ def test_options_of_the_base_keep_their_meanings(name: str) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match=r"backbone.*mf, lightgcn; got gcn"):
+    with pytest.raises(InputError, match=r"backbone.*lightgcn, features; got gcn"):
         MethodOptions(**{"backbone": "gcn"})
     with pytest.raises(InputError, match=r"graph_layers.*>= 1; got 0"):
         MethodOptions(graph_layers=0)

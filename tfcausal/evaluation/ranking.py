@@ -54,6 +54,11 @@ class ItemLists:
         """[num_users] int64 items of each user."""
         return np.diff(self.offsets)
 
+    def chosen(self, users: Int32s) -> "ItemLists":
+        """Returns the lists of `users` in the place of all."""
+        ends = np.cumsum(self.lengths[users])
+        return ItemLists(np.concatenate([[0], ends]), self.of(users)[1])
+
     def of(self, users: Int32s) -> tuple[Int64s, Int32s]:
         """Returns the lists of `users` end to end.
 

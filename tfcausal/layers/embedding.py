@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfcausal.errors import unknown_name
 from tfcausal.keras_compat import keras
+from tfcausal.schema.vectors import Float32s
 from tfcausal.stats import mixing
 
 
@@ -49,6 +50,29 @@ def similar(
     return tf.concat(parts, axis=-1)
 
 
+def uniform_table(seed: int, purpose: str, num_rows: int, scale: Float32s) -> Float32s:
+    """Draws initial values, uniform in +-scale.
+
+    Args:
+        seed: Seed of the values.
+        purpose: What they are for, such as the table's name.
+        num_rows: Number of rows.
+        scale: [dim] float32, of each coordinate.
+    Returns:
+        [num_rows, dim] float32.
+    """
+    # By blocks of rows, as the words take twice as much memory as the table.
+    table = np.empty((num_rows, len(scale)), np.float32)
+    start = np.asarray([mixing.stream(seed, purpose)], np.uint64)
+    width = len(scale)
+    for first in range(0, num_rows, 65536):
+        block = table[first : first + 65536]
+        numbers = np.arange(first * width, first * width + block.size)
+        words = mixing.draws(start, numbers)
+        block[:] = (mixing.uniforms(words) * 2 - 1).reshape(block.shape) * scale
+    return table
+
+
 class CausalEmbedding(keras.layers.Layer):  # type: ignore[misc]
     """One table for all causes of a user or an item.
 
@@ -86,15 +110,7 @@ class CausalEmbedding(keras.layers.Layer):  # type: ignore[misc]
         scale = np.concatenate(
             [np.full(dim, dim**-0.5, np.float32) for dim in self.dims.values()]
         )
-        # By blocks of rows, as the words take twice as much memory as the table.
-        table = np.empty(tuple(shape), np.float32)
-        start = np.asarray([mixing.stream(self.seed, self.name)], np.uint64)
-        width = table.shape[1]
-        for first in range(0, self.num_rows, 65536):
-            block = table[first : first + 65536]
-            numbers = np.arange(first * width, first * width + block.size)
-            words = mixing.draws(start, numbers)
-            block[:] = (mixing.uniforms(words) * 2 - 1).reshape(block.shape) * scale
+        table = uniform_table(self.seed, self.name, self.num_rows, scale)
         return tf.constant(table, dtype)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:

@@ -5,21 +5,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import tensorflow as tf
 
 from tfcausal.data.interactions import CheckedDataset
+from tfcausal.data.side_features import FeatureTables, SideFeatures
 from tfcausal.data.train_window import TrainWindow
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras, tfrs
 from tfcausal.layers.embedding import CausalEmbedding, cause_slices
+from tfcausal.layers.feature_tower import FeatureTower
 from tfcausal.layers.propagation import Propagation
-from tfcausal.schema.vectors import CausalVectors
+from tfcausal.schema.vectors import CausalVectors, Float32s
 from tfcausal.stats import mixing
 from tfcausal.stats.negatives import NegativeSampling, Uniform
 
 Lookup = Callable[[tf.Tensor], tf.Tensor]
 """From int32 rows of any shape to their vectors, float32 [..., dim]."""
-Backbone = Literal["mf", "lightgcn"]
+Backbone = Literal["mf", "lightgcn", "features"]
+_BLOCK_ROWS = 65_536
+"""Rows whose vectors are made at once: a perceptron's input is wide."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,20 @@ class MethodOptions:
     Attributes:
         learning_rate: Step size of the optimiser at the start.
         backbone: "mf" for vectors as they are learned; "lightgcn" propagates them over
-            the graph of the training rows.
+            the graph of the training rows; "features" adds what a perceptron makes of
+            them and of the data set's features of users and items.
         graph_layers: LightGCN's number of layers.
         self_loops: Whether every node of the graph is its own neighbour too.
         feature_dropout: Share of the coordinates that training sets to zero after each
             layer of the graph.
+        hidden_dims: features: width of each hidden layer, such as 128,64.
+        feature_dim: features: coordinates of the vector of a category.
+        user_columns: features: columns of users to take; None for all.
+        item_columns: features: columns of items to take; None for all.
+        hash_buckets: features: a column with more values than this is hashed into as
+            many.
+        unknown_share: features: share of the users and of the items whose id a step of
+            training hides, so that new ones are served by their features.
     """
 
     learning_rate: float = 1e-3
@@ -57,8 +71,20 @@ class MethodOptions:
     graph_layers: int = 3
     self_loops: bool = False
     feature_dropout: float = 0.0
+    hidden_dims: tuple[int, ...] = (64,)
+    feature_dim: int = 16
+    user_columns: tuple[str, ...] | None = None
+    item_columns: tuple[str, ...] | None = None
+    hash_buckets: int = 1000
+    unknown_share: float = 0.1
 
     def __post_init__(self) -> None:
+        # JSON has lists for tuples, and `--set user_columns=` is one empty name.
+        for name in ("hidden_dims", "user_columns", "item_columns"):
+            given = getattr(self, name)
+            if given is not None:
+                kept = tuple(one for one in given if one != "")
+                object.__setattr__(self, name, kept)
         if not self.learning_rate > 0:
             raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
         if self.backbone not in get_args(Backbone):
@@ -74,6 +100,17 @@ class MethodOptions:
         if not 0 <= self.feature_dropout < 1:
             raise InputError(
                 f"`feature_dropout` must be in [0, 1); got {self.feature_dropout}."
+            )
+        if min(self.hidden_dims, default=1) < 1:
+            raise InputError(
+                f"`hidden_dims` must be widths >= 1; got {self.hidden_dims}."
+            )
+        for name in ("feature_dim", "hash_buckets"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
+        if not 0 <= self.unknown_share < 1:
+            raise InputError(
+                f"`unknown_share` must be in [0, 1); got {self.unknown_share}."
             )
 
 
@@ -150,6 +187,8 @@ class Method(tfrs.Model):  # type: ignore[misc]
     Attributes:
         registered_name: Name under which command lines know the method.
         options_class: The method's options, a subclass of MethodOptions.
+        user_tower: What users' features add; None without them.
+        item_tower: What items' features add; None without them.
     """
 
     registered_name: ClassVar[str]
@@ -162,6 +201,7 @@ class Method(tfrs.Model):  # type: ignore[misc]
         num_users: int,
         num_items: int,
         window: TrainWindow | None = None,
+        features: FeatureTables | None = None,
         seed: int = 0,
     ) -> None:
         """Makes the towers.
@@ -171,6 +211,7 @@ class Method(tfrs.Model):  # type: ignore[misc]
             num_users: Rows of the user vocabulary, the unknown one included.
             num_items: Rows of the item vocabulary, the unknown one included.
             window: The training rows as a whole; many methods do without.
+            features: The features of users and items, for the backbone that takes them.
             seed: Seed of the initial values.
         """
         super().__init__(name=self.registered_name)
@@ -182,6 +223,7 @@ class Method(tfrs.Model):  # type: ignore[misc]
         self.users.build(None)
         self.items.build(None)
         self._propagation = self._make_propagation()
+        self.user_tower, self.item_tower = self._make_feature_towers(features, seed)
         self._dropout_stream = mixing.stream(seed, "feature_dropout") >> 1
         self.term_weights = {
             name: tf.Variable(weight, trainable=False, name=f"{name}_weight")
@@ -209,6 +251,7 @@ class Method(tfrs.Model):  # type: ignore[misc]
             num_users=dataset.num_users,
             num_items=dataset.num_items,
             window=TrainWindow.of(dataset),
+            features=FeatureTables(dataset.folder),
             seed=seed,
         )
 
@@ -271,7 +314,11 @@ class Method(tfrs.Model):  # type: ignore[misc]
             training: Whether this is a step of training, which has feature dropout.
         """
         if self._propagation is None:
-            return Towers(self.users, self.items)
+            step = self._step() if training else None
+            return Towers(
+                _lookup(self.users, self.user_tower, step),
+                _lookup(self.items, self.item_tower, step),
+            )
         users, items = self._propagation(
             tf.convert_to_tensor(self.users.table),
             tf.convert_to_tensor(self.items.table),
@@ -313,11 +360,14 @@ class Method(tfrs.Model):  # type: ignore[misc]
     def vectors(self) -> CausalVectors:
         """Returns the vectors of all users and items, for all that comes after."""
         towers = self.towers(training=False)
-        users = tf.range(self.users.num_rows)
-        items = tf.range(self.items.num_rows)
         return CausalVectors(
-            queries=self.fold_queries(towers.users(users)).numpy(),
-            candidates=self.fold_candidates(towers.items(items), items).numpy(),
+            queries=_in_blocks(
+                lambda rows: self.fold_queries(towers.users(rows)), self.users.num_rows
+            ),
+            candidates=_in_blocks(
+                lambda rows: self.fold_candidates(towers.items(rows), rows),
+                self.items.num_rows,
+            ),
             causes=self.causes(),
         )
 
@@ -335,10 +385,53 @@ class Method(tfrs.Model):  # type: ignore[misc]
             dropout=self.options.feature_dropout,
         )
 
-    def _dropout_seed(self) -> tf.Tensor:
-        """Returns [2] int64: the seed's stream, and the step, which a restart keeps."""
+    def _make_feature_towers(
+        self, tables: FeatureTables | None, seed: int
+    ) -> tuple[FeatureTower | None, FeatureTower | None]:
+        if self.options.backbone != "features":
+            return None, None
+        if tables is None:
+            raise InputError(
+                "`features` must be given for backbone=features; got none. Make the "
+                "method with `of_dataset`."
+            )
+        buckets = self.options.hash_buckets
+        of_users = tables.read_users(self.options.user_columns, buckets)
+        of_items = tables.read_items(self.options.item_columns, buckets)
+        if of_users is None and of_items is None:
+            raise InputError(
+                f"`{tables.folder.root}` must have features of users or of items for "
+                "backbone=features; there are none, or no column was asked for. Ingest "
+                "with --user_features or --item_features."
+            )
+
+        def tower(
+            ids: CausalEmbedding, features: SideFeatures | None
+        ) -> FeatureTower | None:
+            if features is None:
+                return None
+            made = FeatureTower(
+                ids,
+                features,
+                feature_dim=self.options.feature_dim,
+                hidden_dims=self.options.hidden_dims,
+                unknown_share=self.options.unknown_share,
+                seed=seed,
+                name=f"{ids.name}_features",
+            )
+            made.build(None)
+            return made
+
+        return tower(self.users, of_users), tower(self.items, of_items)
+
+    def _step(self) -> tf.Tensor:
+        """Returns [] int64: the number of the step, which a restart keeps."""
         step = 0 if self.optimizer is None else self.optimizer.iterations
-        return tf.stack([self._dropout_stream, tf.cast(step, tf.int64)])
+        return tf.cast(step, tf.int64)
+
+    def _dropout_seed(self) -> tf.Tensor:
+        """Returns [2] int64: the seed's stream, and the step."""
+        return tf.stack([self._dropout_stream, self._step()])
 
     def compute_loss(
         self, inputs: Mapping[str, tf.Tensor], training: bool = False
@@ -372,6 +465,22 @@ class Method(tfrs.Model):  # type: ignore[misc]
         """Computes the loss terms of a batch without learning."""
         self.compute_loss(inputs)
         return {name: mean.result() for name, mean in self._means.items()}
+
+
+def _lookup(
+    ids: CausalEmbedding, tower: FeatureTower | None, step: tf.Tensor | None
+) -> Lookup:
+    if tower is None:
+        return ids
+    return lambda rows: tower(rows, step=step)
+
+
+def _in_blocks(vectors_of: Lookup, num_rows: int) -> Float32s:
+    blocks = [
+        vectors_of(tf.range(first, min(first + _BLOCK_ROWS, num_rows))).numpy()
+        for first in range(0, num_rows, _BLOCK_ROWS)
+    ]
+    return np.concatenate(blocks)
 
 
 class PairMethod(Method):

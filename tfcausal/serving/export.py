@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ from tfcausal.data.interactions import (
 from tfcausal.errors import InputError
 from tfcausal.evaluation.calibration import Calibration
 from tfcausal.evaluation.ranking import ItemLists
+from tfcausal.methods.base import Method
 from tfcausal.schema.columns import UNKNOWN_INDEX
-from tfcausal.schema.dataset import TRAINING_PARTS
+from tfcausal.schema.dataset import TRAINING_PARTS, DatasetFolder
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -34,10 +37,13 @@ from tfcausal.schema.manifest import (
     write_manifest,
 )
 from tfcausal.schema.vectors import CausalVectors
+from tfcausal.serving.feature_answers import FeatureAnswers
+from tfcausal.serving.feature_signatures import FeatureServingModel
 from tfcausal.serving.live_answers import LiveAnswers
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
 from tfcausal.serving.warmup import write_warmup
 from tfcausal.stats.negatives import Int64s
+from tfcausal.training.restored import load_model
 from tfcausal.training.run import Run
 
 _CHECK = Path(__file__).with_name("check_saved_model.py")
@@ -89,11 +95,16 @@ def export(
     popularity = read_popularity(dataset)
     if calibration is not None:
         vectors = calibration.apply(vectors, popularity)
+    features = run.options.get("backbone") == "features"
+    method = load_model(run, dataset) if features else None
     target = root / name / str(next_version(root / name))
-    with staged_folder(target) as partial:
-        _write(partial, name, vectors, ids, seen, popularity, k)
-        manifest = _manifest(partial, run, dataset, vectors, k, calibration)
-        write_manifest(partial, manifest)
+    with staged_folder(target) as folder:
+        contents = _Contents(
+            dataset.folder, vectors, ids, seen, popularity, k, method, calibration
+        )
+        _write(folder, name, contents)
+        manifest = _manifest(folder, run, dataset, vectors, k, calibration)
+        write_manifest(folder, manifest)
     return target
 
 
@@ -163,38 +174,66 @@ def verify(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _write(
-    folder: Path,
-    name: str,
-    vectors: CausalVectors,
-    ids: Mapping[str, pa.Array],
-    seen: ItemLists,
-    popularity: Int64s,
-    k: int,
-) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        files = {kind: Path(scratch, f"{kind}.txt") for kind in ids}
-        for kind, path in files.items():
-            known = ids[kind].slice(UNKNOWN_INDEX + 1).to_pylist()
-            path.write_text("".join(f"{one}\n" for one in known), encoding="utf-8")
-        model = ServingModel(
-            vectors,
-            users=files["users"],
-            items=files["items"],
-            seen=seen,
-            popularity=popularity,
-            k=k,
+@dataclass(frozen=True)
+class _Contents:
+    """What an exported model is made of."""
+
+    dataset: DatasetFolder
+    vectors: CausalVectors
+    ids: Mapping[str, pa.Array]
+    seen: ItemLists
+    popularity: Int64s
+    k: int
+    method: Method | None
+    calibration: Calibration | None
+
+    def model(self, users: Path, items: Path) -> ServingModel:
+        made: Callable[..., ServingModel] = ServingModel
+        if self.method is not None:
+            weights = {} if self.calibration is None else self.calibration.weights
+            made = partial(FeatureServingModel, method=self.method, weights=weights)
+        return made(
+            self.vectors,
+            users=users,
+            items=items,
+            seen=self.seen,
+            popularity=self.popularity,
+            k=self.k,
         )
+
+    def cases(self) -> list[dict[str, Any]]:
+        """Returns requests with the answers that must come."""
+        users, items = (self.ids[kind].to_pylist() for kind in ("users", "items"))
+        given: dict[str, Any] = {
+            "users": users,
+            "items": items,
+            "seen": self.seen,
+            "popularity": self.popularity,
+        }
+        cases = LiveAnswers(self.vectors, **given).cases(self.k)
+        if self.method is None:
+            return cases
+        live = FeatureAnswers(
+            self.method, self.dataset, self.vectors, self._calibrated, **given
+        )
+        return cases + live.cases(self.k)
+
+    def _calibrated(self, vectors: CausalVectors) -> CausalVectors:
+        if self.calibration is None:
+            return vectors
+        return self.calibration.apply(vectors, self.popularity)
+
+
+def _write(folder: Path, name: str, contents: _Contents) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {kind: Path(scratch, f"{kind}.txt") for kind in contents.ids}
+        for kind, path in files.items():
+            known = contents.ids[kind].slice(UNKNOWN_INDEX + 1).to_pylist()
+            path.write_text("".join(f"{one}\n" for one in known), encoding="utf-8")
+        model = contents.model(**files)
         signatures = model.signatures()
         tf.saved_model.save(model, str(folder), signatures=signatures)
-    live = LiveAnswers(
-        vectors,
-        users=ids["users"].to_pylist(),
-        items=ids["items"].to_pylist(),
-        seen=seen,
-        popularity=popularity,
-    )
-    cases = live.cases(k)
+    cases = contents.cases()
     write_warmup(folder, name, signatures, cases)
     verify(folder, cases)
 

@@ -52,12 +52,13 @@ class LiveAnswers:
         Returns:
             Cases as `check_saved_model` reads them.
         """
-        users = _evenly(len(self._users), num_users)
-        asked = [self._users[user] for user in users.tolist()] + [self._no_user()]
+        users = evenly(len(self._users), num_users)
+        stranger = unused_name(self._users)
+        asked = [*(self._users[user] for user in users.tolist()), stranger]
         indices = np.append(users, UNKNOWN_INDEX).astype(np.int32)
         ones = dict.fromkeys(self._vectors.causes, np.ones(len(asked)))
         nobody: list[list[str]] = [[] for _ in asked]
-        usual = self._lists(indices, ones, k, nobody, exclude_seen=True)
+        usual = self.lists(indices, ones, k, nobody, exclude_seen=True)
         cases = [
             {
                 "signature": "serving_default",
@@ -84,7 +85,7 @@ class LiveAnswers:
                             for cause, weight in weights.items()
                         },
                     },
-                    "expected": self._lists(
+                    "expected": self.lists(
                         indices, weights, length, excluded, exclude_seen=exclude_seen
                     ),
                 }
@@ -92,7 +93,7 @@ class LiveAnswers:
         return [*cases, *self._of_pairs(asked, indices)]
 
     def _of_pairs(self, asked: list[str], users: Int32s) -> list[dict[str, Any]]:
-        items = np.resize(_evenly(len(self._items), len(asked)), len(asked))
+        items = np.resize(evenly(len(self._items), len(asked)), len(asked))
         names = [self._items[item] for item in items.tolist()]
         known = users != UNKNOWN_INDEX
         queries = self._vectors.queries[users]
@@ -126,7 +127,7 @@ class LiveAnswers:
             },
         ]
 
-    def _lists(
+    def lists(
         self,
         users: Int32s,
         weights: Mapping[str, Any],
@@ -135,7 +136,15 @@ class LiveAnswers:
         *,
         exclude_seen: bool,
     ) -> dict[str, Any]:
-        """Returns what `recommend` must, with lists of at most k + 50 places."""
+        """Returns what `recommend` must, with lists of at most k + 50 places.
+
+        Args:
+            users: [n] int32 whom the lists are for.
+            weights: Each cause to [n] weights.
+            k: Length of the lists.
+            excluded: Ids of items that each list leaves out.
+            exclude_seen: Whether lists leave out what their users have seen.
+        """
         vectors, num_items = self._vectors, len(self._items) - 1
         scale = np.ones((len(users), 1, vectors.dim), np.float32)
         for cause, weight in weights.items():
@@ -194,15 +203,16 @@ class LiveAnswers:
             totals
         )
 
-    def _no_user(self) -> str:
-        name = "nobody"
-        known = set(self._users)
-        while name in known:
-            name += "?"
-        return name
+
+def unused_name(known: Sequence[str]) -> str:
+    """Returns an id that nobody has."""
+    name, taken = "nobody", set(known)
+    while name in taken:
+        name += "?"
+    return name
 
 
-def _evenly(size: int, count: int) -> Int32s:
+def evenly(size: int, count: int) -> Int32s:
     """Returns at most `count` indices from 1 to size - 1, evenly apart."""
     places = np.linspace(1, size - 1, min(count, size - 1))
     return np.unique(places.astype(np.int32))

@@ -8,6 +8,7 @@ user_embedding(user_id)                    -> embedding, known_user
 item_embedding(item_id)                    -> embedding
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,31 +88,22 @@ class ServingModel(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Returns the concrete functions for `tf.saved_model.save`, by name."""
         ids = tf.TensorSpec([None], tf.string)
-        weights = {
-            f"{cause}_weight": tf.TensorSpec([None], tf.float32)
-            for cause in self._causes
-        }
-
-        def concrete(function: Any, **inputs: tf.TensorSpec) -> Any:
-            named = {
-                name: tf.TensorSpec(spec.shape, spec.dtype, name)
-                for name, spec in inputs.items()
-            }
-            return tf.function(function).get_concrete_function(**named)
-
         return {
             "serving_default": concrete(self._top_k, user_id=ids),
-            "recommend": concrete(
-                self._recommend,
-                user_id=ids,
-                k=tf.TensorSpec([], tf.int32),
-                exclude_item_id=tf.TensorSpec([None, None], tf.string),
-                exclude_seen=tf.TensorSpec([], tf.bool),
-                **weights,
-            ),
+            "recommend": concrete(self._recommend, user_id=ids, **self._wishes()),
             "explain": concrete(self._explain, user_id=ids, item_id=ids),
             "user_embedding": concrete(self._user_embedding, user_id=ids),
             "item_embedding": concrete(self._item_embedding, item_id=ids),
+        }
+
+    def _wishes(self) -> dict[str, tf.TensorSpec]:
+        """Returns what a request for lists says beside whom they are for."""
+        weight = tf.TensorSpec([None], tf.float32)
+        return {
+            "k": tf.TensorSpec([], tf.int32),
+            "exclude_item_id": tf.TensorSpec([None, None], tf.string),
+            "exclude_seen": tf.TensorSpec([], tf.bool),
+            **{f"{cause}_weight": weight for cause in self._causes},
         }
 
     def _seen_item_ids(self, user_id: tf.Tensor) -> tf.Tensor:
@@ -143,12 +135,15 @@ class ServingModel(tf.Module):
         exclude_seen: tf.Tensor,
         **weights: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        positive = tf.debugging.Assert(k >= 1, ["`k` must be at least 1; got", k])
-        with tf.control_dependencies([positive]):
-            k = tf.identity(k)
-        inputs = _of_equal_rows(
-            user_id=user_id, exclude_item_id=exclude_item_id, **weights
+        inputs = of_equal_rows(
+            "user_id", user_id=user_id, exclude_item_id=exclude_item_id, **weights
         )
+        users = self._users(inputs["user_id"])
+        queries = self._queries(users, self._scale(inputs))
+        return self._lists(users, queries, k, inputs["exclude_item_id"], exclude_seen)
+
+    def _scale(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns [B, dim]: the weight that a request gives to each coordinate."""
         parts = []
         for cause, part in self._causes.items():
             weight = inputs[f"{cause}_weight"]
@@ -157,9 +152,20 @@ class ServingModel(tf.Module):
                 [f"`{cause}_weight` must be finite; got", weight],
             )
             parts.append(tf.repeat(weight[:, None], part.stop - part.start, axis=1))
-        users = self._users(inputs["user_id"])
-        queries = self._queries(users, tf.concat(parts, axis=1))
-        excluded = self._items(inputs["exclude_item_id"])
+        return tf.concat(parts, axis=1)
+
+    def _lists(
+        self,
+        users: tf.Tensor,
+        queries: tf.Tensor,
+        k: tf.Tensor,
+        exclude_item_id: tf.Tensor,
+        exclude_seen: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        positive = tf.debugging.Assert(k >= 1, ["`k` must be at least 1; got", k])
+        with tf.control_dependencies([positive]):
+            k = tf.identity(k)
+        excluded = self._items(exclude_item_id)
         scores, items, listed = self._rank(queries, users, k, excluded, exclude_seen)
         terms, _ = self._terms(queries, items)
         return {
@@ -171,7 +177,7 @@ class ServingModel(tf.Module):
         }
 
     def _explain(self, user_id: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = _of_equal_rows(user_id=user_id, item_id=item_id)
+        inputs = of_equal_rows("user_id", user_id=user_id, item_id=item_id)
         users = self._users(inputs["user_id"])
         items = self._known_items(inputs["item_id"])
         queries = self._queries(users, tf.ones([1, self._dim]))
@@ -220,7 +226,11 @@ class ServingModel(tf.Module):
         known = (users != UNKNOWN_INDEX)[:, None, None]
         scaled = tf.gather(self.queries, users) * scale[:, None, :]
         by_popularity = tf.zeros_like(scaled[:, :, :1]) + tf.where(known, 0.0, 1.0)
-        queries = tf.concat([tf.where(known, scaled, 0.0), by_popularity], axis=2)
+        return self._bounded(
+            tf.concat([tf.where(known, scaled, 0.0), by_popularity], axis=2)
+        )
+
+    def _bounded(self, queries: tf.Tensor) -> tf.Tensor:
         # With finite scores only the masked ones are -inf, whatever the scale.
         bound = tf.reduce_sum(
             tf.abs(tf.cast(queries, tf.float64)) * tf.cast(self.largest, tf.float64), 2
@@ -286,22 +296,32 @@ class ServingModel(tf.Module):
         )
 
 
-def _of_equal_rows(user_id: tf.Tensor, **others: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns the inputs once all are known to have a row for each user."""
-    num_users = tf.shape(user_id)[0]
+def concrete(function: Any, **inputs: tf.TensorSpec) -> Any:
+    """Traces a function for inputs of given names."""
+    named = {
+        name: tf.TensorSpec(spec.shape, spec.dtype, name)
+        for name, spec in inputs.items()
+    }
+    return tf.function(function).get_concrete_function(**named)
+
+
+def of_equal_rows(ids: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the inputs once all are known to have a row for each of the ids."""
+    num_rows = tf.shape(inputs[ids])[0]
     checks = [
         tf.debugging.Assert(
-            tf.equal(tf.shape(other)[0], num_users),
-            [f"`{name}` must have a row for each user; rows:", tf.shape(other)[0]],
+            tf.equal(tf.shape(other)[0], num_rows),
+            [
+                f"`{name}` must have a row for each {ids.removesuffix('_id')}; rows:",
+                tf.shape(other)[0],
+            ],
         )
-        for name, other in others.items()
+        for name, other in inputs.items()
+        if name != ids
     ]
     # Whatever comes after waits, or it would fail first and say less.
     with tf.control_dependencies(checks):
-        return {
-            name: tf.identity(value)
-            for name, value in {"user_id": user_id, **others}.items()
-        }
+        return {name: tf.identity(value) for name, value in inputs.items()}
 
 
 def _line_numbers(path: Path) -> tf.lookup.StaticHashTable:
