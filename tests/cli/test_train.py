@@ -13,7 +13,7 @@ from tests.datasets import write_dataset
 from tfcausal import methods
 from tfcausal.cli import commands
 from tfcausal.data.interactions import CheckedDataset, read_part
-from tfcausal.methods.base import MethodOptions
+from tfcausal.methods.options import MethodOptions
 from tfcausal.training.options import TrainingOptions
 
 SETTINGS = ("--set", "batch_size=256", "--set", "monitor=recall@20")

@@ -14,7 +14,8 @@ from tfcausal.cli.options import build_options
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.evaluation.evaluator import evaluate
 from tfcausal.evaluation.validation import evaluation_set, validator
-from tfcausal.methods.base import Backbone, Method, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import Backbone
 from tfcausal.schema.protocol import protocol
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.options import TrainingOptions

@@ -20,6 +20,7 @@ from tfcausal.data.train_window import (
     slot_begins,
 )
 from tfcausal.errors import InputError
+from tfcausal.schema.dataset import TRAINING_PARTS
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import compile_model, training_batches
@@ -70,7 +71,7 @@ def test_the_window_counts_what_the_rows_say(dataset: CheckedDataset) -> None:
         [row[1] for row in rows if not row[3]], minlength=dataset.num_items
     )
     np.testing.assert_array_equal(window.popularity, counts)
-    assert len(window.read_rows()) == len(rows)
+    assert len(window.read_rows(TRAINING_PARTS)) == len(rows)
     slots = window.read_slots()
     begins = slot_begins(dataset)
     for slot in range(4):

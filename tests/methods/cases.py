@@ -79,7 +79,7 @@ def window(
         assert slots is not None
         return slots
 
-    return TrainWindow(np.asarray(popularity, np.int64), lambda: met, read_slots)
+    return TrainWindow(np.asarray(popularity, np.int64), lambda _: met, read_slots)
 
 
 def randomise(model: Method, seed: int = 7) -> None:

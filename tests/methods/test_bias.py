@@ -20,9 +20,10 @@ from tests.methods.cases import (
 )
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method, MethodOptions
+from tfcausal.methods.base import Method
 from tfcausal.methods.bias import BiasOptions
 from tfcausal.methods.mf import MFOptions
+from tfcausal.methods.options import MethodOptions
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import compile_model, training_batches
 

@@ -14,7 +14,8 @@ from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.validation import validator
-from tfcausal.methods.base import Method, MethodOptions, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import MethodOptions
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.options import TrainingOptions

@@ -1,7 +1,7 @@
 """Methods on LightGCN's backbone: propagated vectors in place of learned ones."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.evaluation.validation import validator
-from tfcausal.methods.base import Method, MethodOptions, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import MethodOptions
 from tfcausal.schema.dataset import TRAIN, TRAIN_INTERVENED
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.options import field_meanings
@@ -53,14 +54,36 @@ def make(name: str, dataset: CheckedDataset, **given: Any) -> Method:
 
 
 def slow_tables(
-    model: Method, dataset: CheckedDataset, num_layers: int, *, self_loops: bool
+    model: Method,
+    dataset: CheckedDataset,
+    num_layers: int,
+    *,
+    self_loops: bool = False,
+    parts: Sequence[str] = (TRAIN, TRAIN_INTERVENED),
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Users' and items' propagated tables, by a dense graph of the training rows."""
-    rows = read_part(dataset.folder, [TRAIN, TRAIN_INTERVENED])
+    """Users' and items' propagated tables, by a dense graph of the parts' rows."""
+    return slowly_propagated(
+        (model.users.table.numpy(), model.items.table.numpy()),
+        dataset,
+        num_layers,
+        self_loops=self_loops,
+        parts=parts,
+    )
+
+
+def slowly_propagated(
+    tables: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    dataset: CheckedDataset,
+    num_layers: int,
+    *,
+    self_loops: bool,
+    parts: Sequence[str],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    rows = read_part(dataset.folder, parts)
     met = np.zeros((dataset.num_users, dataset.num_items))
     met[rows.users, rows.items] = 1.0
     graph = normalised(met, "symmetric", self_loops)
-    layers = [np.concatenate([model.users.table.numpy(), model.items.table.numpy()])]
+    layers = [np.concatenate(tables)]
     for _ in range(num_layers):
         layers.append(graph @ layers[-1])
     users, items = np.split(np.mean(layers, axis=0), [dataset.num_users])
@@ -86,7 +109,7 @@ def test_terms_are_those_of_the_propagated_tables(
 ) -> None:
     model = make(name, dataset, backbone="lightgcn")
     plain = make(name, dataset)
-    users, items = slow_tables(model, dataset, 3, self_loops=False)
+    users, items = slow_tables(model, dataset, 3)
     plain.users.table.assign(users)
     plain.items.table.assign(items)
     columns = next(iter(training_batches(dataset, model, OPTIONS).dataset(0, 1)))
@@ -95,6 +118,44 @@ def test_terms_are_those_of_the_propagated_tables(
     expected = plain.loss_terms(batch, plain.towers(training=True))
     for term, value in expected.items():
         assert float(found[term]) == pytest.approx(float(value), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("serves", ["control", "treatment"])
+def test_cause_propagates_each_pair_of_tables_over_its_own_rows(
+    dataset: CheckedDataset, serves: str
+) -> None:
+    model = make("cause", dataset, backbone="lightgcn", serves=serves)
+    control = slow_tables(model, dataset, 3, parts=[TRAIN])
+    treated = slowly_propagated(
+        (model.treatment_users.table.numpy(), model.treatment.table.numpy()),
+        dataset,
+        3,
+        self_loops=False,
+        parts=[TRAIN_INTERVENED],
+    )
+    vectors = model.vectors()
+    users, items = control if serves == "control" else treated
+    np.testing.assert_allclose(vectors.queries[:, 0], users, atol=1e-6)
+    np.testing.assert_allclose(vectors.candidates, items, atol=1e-6)
+    columns = next(iter(training_batches(dataset, model, OPTIONS).dataset(0, 1)))
+    batch = TripletBatch.from_columns(columns)
+    found = model.loss_terms(batch, model.towers(training=True))
+    plain = make("cause", dataset)
+    for term, (of_users, of_items), table in (
+        ("click", control, plain.items),
+        ("click_intervened", treated, plain.treatment),
+    ):
+        plain.users.table.assign(of_users)
+        table.table.assign(of_items)
+        expected = plain.loss_terms(batch, plain.towers(training=True))[term]
+        assert float(found[term]) == pytest.approx(float(expected), rel=1e-4)
+    exists = batch.exists.numpy()
+    met = {*batch.positives.numpy().tolist(), *batch.negatives.numpy()[exists].tolist()}
+    squares = [
+        ((control[side][rows] - treated[side][rows]) ** 2).mean()
+        for side, rows in ((0, sorted(set(batch.users.numpy()))), (1, sorted(met)))
+    ]
+    assert float(found["discrepancy"]) == pytest.approx(sum(squares), rel=1e-4)
 
 
 def test_dropout_is_drawn_anew_in_each_step_of_training_and_nowhere_else(

@@ -13,7 +13,7 @@ def _show_options(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     if not shown:
         return
     from tfcausal import methods
-    from tfcausal.methods.base import MethodOptions
+    from tfcausal.methods.options import MethodOptions
     from tfcausal.training.options import TrainingOptions
 
     formatter = ctx.make_formatter()

@@ -15,7 +15,7 @@ from tfcausal.data.interactions import (
 )
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
-from tfcausal.schema.dataset import TRAIN_INTERVENED, TRAINING_PARTS
+from tfcausal.schema.dataset import TRAIN_INTERVENED
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.stats.negatives import Int32s, Int64s
 from tfcausal.stats.popularity import Float64s
@@ -47,12 +47,12 @@ class TrainWindow:
 
     Attributes:
         popularity: [num_items] int64 interactions of each item.
-        read_rows: Reads the rows, users and items, such as for a graph.
+        read_rows: Reads the rows of some parts, users and items, such as for a graph.
         read_slots: Reads the popularity in time slots.
     """
 
     popularity: Int64s
-    read_rows: Callable[[], Interactions]
+    read_rows: Callable[[Sequence[str]], Interactions]
     read_slots: Callable[[], SlotPopularity]
 
     @classmethod
@@ -62,10 +62,9 @@ class TrainWindow:
         Raises:
             InputError: If popularity is missing or of another split.
         """
-        parts = dataset.parts(TRAINING_PARTS)
         return cls(
             read_popularity(dataset),
-            lambda: read_part(dataset.folder, parts),
+            lambda parts: read_part(dataset.folder, dataset.parts(parts)),
             lambda: _read_slots(dataset),
         )
 

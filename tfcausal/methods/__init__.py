@@ -1,7 +1,8 @@
 """One file a paper; importing this package registers every method."""
 
 from tfcausal.methods import bias, cause, dccl, dice, ips, macr, mf, pd, two_tower
-from tfcausal.methods.base import Method, MethodOptions, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import MethodOptions
 from tfcausal.methods.registry import get, names, register
 
 __all__ = [

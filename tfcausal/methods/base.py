@@ -1,128 +1,37 @@
 """What a method is: vectors whose coordinates have causes, and named loss terms."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfcausal.data.interactions import CheckedDataset
-from tfcausal.data.side_features import FeatureTables, SideFeatures
+from tfcausal.data.side_features import FeatureTables
 from tfcausal.data.train_window import TrainWindow
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras, tfrs
 from tfcausal.layers.embedding import CausalEmbedding, cause_slices
 from tfcausal.layers.feature_tower import FeatureTower
 from tfcausal.layers.propagation import Propagation
+from tfcausal.methods.options import MethodOptions, PairOptions
+from tfcausal.methods.towers import (
+    Lookup,
+    Towers,
+    lookup,
+    make_feature_towers,
+    make_propagation,
+    propagated,
+)
+from tfcausal.schema.dataset import TRAINING_PARTS
 from tfcausal.schema.vectors import CausalVectors, Float32s
 from tfcausal.stats import mixing
 from tfcausal.stats.negatives import NegativeSampling, Uniform
 
-Lookup = Callable[[tf.Tensor], tf.Tensor]
-"""From int32 rows of any shape to their vectors, float32 [..., dim]."""
-Backbone = Literal["mf", "lightgcn", "features"]
 _BLOCK_ROWS = 65_536
 """Rows whose vectors are made at once: a perceptron's input is wide."""
-
-
-@dataclass(frozen=True)
-class Towers:
-    """The vectors of users and items as they are during one step.
-
-    Attributes:
-        users: Looks users up.
-        items: Looks items up.
-    """
-
-    users: Lookup
-    items: Lookup
-
-
-@dataclass(frozen=True)
-class MethodOptions:
-    """Options that every method has.
-
-    The graph's defaults are those of He et al., LightGCN, SIGIR 2020. DICE's code has
-    `graph_layers=2`, `self_loops=True` and `feature_dropout=0.2`.
-
-    Attributes:
-        learning_rate: Step size of the optimiser at the start.
-        backbone: "mf" for vectors as they are learned; "lightgcn" propagates them over
-            the graph of the training rows; "features" adds what a perceptron makes of
-            them and of the data set's features of users and items.
-        graph_layers: LightGCN's number of layers.
-        self_loops: Whether every node of the graph is its own neighbour too.
-        feature_dropout: Share of the coordinates that training sets to zero after each
-            layer of the graph.
-        hidden_dims: features: width of each hidden layer, such as 128,64.
-        feature_dim: features: coordinates of the vector of a category.
-        user_columns: features: columns of users to take; None for all.
-        item_columns: features: columns of items to take; None for all.
-        hash_buckets: features: a column with more values than this is hashed into as
-            many.
-        unknown_share: features: share of the users and of the items whose id a step of
-            training hides, so that new ones are served by their features.
-    """
-
-    learning_rate: float = 1e-3
-    backbone: Backbone = "mf"
-    graph_layers: int = 3
-    self_loops: bool = False
-    feature_dropout: float = 0.0
-    hidden_dims: tuple[int, ...] = (64,)
-    feature_dim: int = 16
-    user_columns: tuple[str, ...] | None = None
-    item_columns: tuple[str, ...] | None = None
-    hash_buckets: int = 1000
-    unknown_share: float = 0.1
-
-    def __post_init__(self) -> None:
-        # JSON has lists for tuples, and `--set user_columns=` is one empty name.
-        for name in ("hidden_dims", "user_columns", "item_columns"):
-            given = getattr(self, name)
-            if given is not None:
-                kept = tuple(one for one in given if one != "")
-                object.__setattr__(self, name, kept)
-        if not self.learning_rate > 0:
-            raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
-        if self.backbone not in get_args(Backbone):
-            raise InputError(
-                f"`backbone` must be one of {', '.join(get_args(Backbone))}; got "
-                f"{self.backbone}."
-            )
-        if self.graph_layers < 1:
-            raise InputError(
-                f"`graph_layers` must be >= 1; got {self.graph_layers}. For none, set "
-                "backbone=mf."
-            )
-        if not 0 <= self.feature_dropout < 1:
-            raise InputError(
-                f"`feature_dropout` must be in [0, 1); got {self.feature_dropout}."
-            )
-        if min(self.hidden_dims, default=1) < 1:
-            raise InputError(
-                f"`hidden_dims` must be widths >= 1; got {self.hidden_dims}."
-            )
-        for name in ("feature_dim", "hash_buckets"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
-        if not 0 <= self.unknown_share < 1:
-            raise InputError(
-                f"`unknown_share` must be in [0, 1); got {self.unknown_share}."
-            )
-
-
-@dataclass(frozen=True)
-class PairOptions(MethodOptions):
-    """Options of methods that draw negatives for each positive.
-
-    Attributes:
-        num_negatives: Negatives for each positive.
-    """
-
-    num_negatives: int = 4
 
 
 @dataclass(frozen=True)
@@ -222,8 +131,16 @@ class Method(tfrs.Model):  # type: ignore[misc]
         self.items = CausalEmbedding(num_items, dims, seed=seed, name="items")
         self.users.build(None)
         self.items.build(None)
-        self._propagation = self._make_propagation()
-        self.user_tower, self.item_tower = self._make_feature_towers(features, seed)
+        self._propagation: Propagation | None = None
+        self.user_tower: FeatureTower | None = None
+        self.item_tower: FeatureTower | None = None
+        if options.backbone == "lightgcn":
+            rows = self.window.read_rows(self.graph_parts())
+            self._propagation = make_propagation(options, rows, num_users, num_items)
+        elif options.backbone == "features":
+            self.user_tower, self.item_tower = make_feature_towers(
+                options, features, self.users, self.items, seed
+            )
         self._dropout_stream = mixing.stream(seed, "feature_dropout") >> 1
         self.term_weights = {
             name: tf.Variable(weight, trainable=False, name=f"{name}_weight")
@@ -272,6 +189,10 @@ class Method(tfrs.Model):  # type: ignore[misc]
     def make_weights(self) -> None:
         """Makes what a method has beside its two towers; most have nothing."""
 
+    def graph_parts(self) -> tuple[str, ...]:
+        """Returns the parts of the split whose rows are LightGCN's graph."""
+        return TRAINING_PARTS
+
     def row_facts(self) -> tuple[str, ...]:
         """Returns the names in ROW_FACTS of what each training row must come with."""
         return ()
@@ -313,19 +234,13 @@ class Method(tfrs.Model):  # type: ignore[misc]
         Args:
             training: Whether this is a step of training, which has feature dropout.
         """
-        if self._propagation is None:
-            step = self._step() if training else None
-            return Towers(
-                _lookup(self.users, self.user_tower, step),
-                _lookup(self.items, self.item_tower, step),
-            )
-        users, items = self._propagation(
-            tf.convert_to_tensor(self.users.table),
-            tf.convert_to_tensor(self.items.table),
-            self._dropout_seed() if training else None,
-        )
+        if self._propagation is not None:
+            seed = self.dropout_seed() if training else None
+            return propagated(self._propagation, self.users, self.items, seed)
+        step = self._step() if training else None
         return Towers(
-            lambda rows: tf.gather(users, rows), lambda rows: tf.gather(items, rows)
+            lookup(self.users, self.user_tower, step),
+            lookup(self.items, self.item_tower, step),
         )
 
     def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
@@ -349,17 +264,21 @@ class Method(tfrs.Model):  # type: ignore[misc]
         """
         return embedded
 
+    def serving_towers(self) -> Towers:
+        """Returns where the vectors that recommend are looked up."""
+        return self.towers(training=False)
+
     def query_vectors(self, users: tf.Tensor) -> tf.Tensor:
         """Returns float32 [batch, num_queries, dim] of int32 users [batch]."""
-        return self.fold_queries(self.towers(training=False).users(users))
+        return self.fold_queries(self.serving_towers().users(users))
 
     def candidate_vectors(self, items: tf.Tensor) -> tf.Tensor:
         """Returns float32 [batch, dim] of int32 items [batch]."""
-        return self.fold_candidates(self.towers(training=False).items(items), items)
+        return self.fold_candidates(self.serving_towers().items(items), items)
 
     def vectors(self) -> CausalVectors:
         """Returns the vectors of all users and items, for all that comes after."""
-        towers = self.towers(training=False)
+        towers = self.serving_towers()
         return CausalVectors(
             queries=_in_blocks(
                 lambda rows: self.fold_queries(towers.users(rows)), self.users.num_rows
@@ -371,66 +290,13 @@ class Method(tfrs.Model):  # type: ignore[misc]
             causes=self.causes(),
         )
 
-    def _make_propagation(self) -> Propagation | None:
-        if self.options.backbone != "lightgcn":
-            return None
-        rows = self.window.read_rows()
-        return Propagation(
-            rows.users,
-            rows.items,
-            num_users=self.users.num_rows,
-            num_items=self.items.num_rows,
-            num_layers=self.options.graph_layers,
-            self_loops=self.options.self_loops,
-            dropout=self.options.feature_dropout,
-        )
-
-    def _make_feature_towers(
-        self, tables: FeatureTables | None, seed: int
-    ) -> tuple[FeatureTower | None, FeatureTower | None]:
-        if self.options.backbone != "features":
-            return None, None
-        if tables is None:
-            raise InputError(
-                "`features` must be given for backbone=features; got none. Make the "
-                "method with `of_dataset`."
-            )
-        buckets = self.options.hash_buckets
-        of_users = tables.read_users(self.options.user_columns, buckets)
-        of_items = tables.read_items(self.options.item_columns, buckets)
-        if of_users is None and of_items is None:
-            raise InputError(
-                f"`{tables.folder.root}` must have features of users or of items for "
-                "backbone=features; there are none, or no column was asked for. Ingest "
-                "with --user_features or --item_features."
-            )
-
-        def tower(
-            ids: CausalEmbedding, features: SideFeatures | None
-        ) -> FeatureTower | None:
-            if features is None:
-                return None
-            made = FeatureTower(
-                ids,
-                features,
-                feature_dim=self.options.feature_dim,
-                hidden_dims=self.options.hidden_dims,
-                unknown_share=self.options.unknown_share,
-                seed=seed,
-                name=f"{ids.name}_features",
-            )
-            made.build(None)
-            return made
-
-        return tower(self.users, of_users), tower(self.items, of_items)
-
     def _step(self) -> tf.Tensor:
         """Returns [] int64: the number of the step, which a restart keeps."""
         step = 0 if self.optimizer is None else self.optimizer.iterations
         return tf.cast(step, tf.int64)
 
-    def _dropout_seed(self) -> tf.Tensor:
-        """Returns [2] int64: the seed's stream, and the step."""
+    def dropout_seed(self) -> tf.Tensor:
+        """Returns [2] int64: the stream of the feature dropout, and the step."""
         return tf.stack([self._dropout_stream, self._step()])
 
     def compute_loss(
@@ -465,14 +331,6 @@ class Method(tfrs.Model):  # type: ignore[misc]
         """Computes the loss terms of a batch without learning."""
         self.compute_loss(inputs)
         return {name: mean.result() for name, mean in self._means.items()}
-
-
-def _lookup(
-    ids: CausalEmbedding, tower: FeatureTower | None, step: tf.Tensor | None
-) -> Lookup:
-    if tower is None:
-        return ids
-    return lambda rows: tower(rows, step=step)
 
 
 def _in_blocks(vectors_of: Lookup, num_rows: int) -> Float32s:

@@ -9,8 +9,11 @@ Deviations: negatives are items that the user has met in neither part, not only 
 row's own. DICE's text has BPR for all baselines, its code the log loss for this one;
 DCCL's table (Zhao et al., WWW 2023) has BPR: `main_loss=bpr`. The original serves the
 treatment table, DICE's code the control table: `serves`. The original's biases, and its
-pull on one table alone, are left out as in DICE's code. The treatment table stands
-beside the towers: on another backbone its vectors stay those of a plain table.
+pull on one table alone, are left out as in DICE's code.
+
+On LightGCN (LGNCausE in DICE's code) there are two tables of users as well: each pair
+of tables is propagated over the graph of its own rows, and the distance is that of both
+sides. With features, the treatment table has none: it stays a plain table.
 """
 
 from collections.abc import Mapping
@@ -23,16 +26,13 @@ from tfcausal.data.interactions import CheckedDataset
 from tfcausal.data.train_window import INTERVENED
 from tfcausal.errors import InputError
 from tfcausal.layers.embedding import CausalEmbedding
+from tfcausal.layers.propagation import Propagation
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import (
-    Method,
-    PairMethod,
-    PairOptions,
-    Towers,
-    TripletBatch,
-)
+from tfcausal.methods.base import Method, PairMethod, TripletBatch
+from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
-from tfcausal.schema.dataset import TRAIN_INTERVENED
+from tfcausal.methods.towers import Towers, make_propagation, propagated
+from tfcausal.schema.dataset import TRAIN, TRAIN_INTERVENED
 
 MainLoss = Literal["bce", "bpr"]
 Table = Literal["control", "treatment"]
@@ -96,14 +96,43 @@ class CausE(PairMethod):
         return super().of_dataset(dataset, options, seed=seed)
 
     def make_weights(self) -> None:
-        """Makes the treatment table; the tower of items is the control table."""
-        self.treatment = CausalEmbedding(
-            self.items.num_rows,
+        """Makes the treatment tables; the towers are those of control."""
+        self.treatment = self._treatment_table(self.items)
+        self._treatment_graph: Propagation | None = None
+        if self.options.backbone == "lightgcn":
+            self.treatment_users = self._treatment_table(self.users)
+            rows = self.window.read_rows((TRAIN_INTERVENED,))
+            self._treatment_graph = make_propagation(
+                self.options, rows, self.users.num_rows, self.items.num_rows
+            )
+
+    def _treatment_table(self, control: CausalEmbedding) -> CausalEmbedding:
+        table = CausalEmbedding(
+            control.num_rows,
             self.cause_dims(),
-            seed=self.items.seed,
-            name="treatment_items",
+            seed=control.seed,
+            name=f"treatment_{control.name}",
         )
-        self.treatment.build(None)
+        table.build(None)
+        return table
+
+    def graph_parts(self) -> tuple[str, ...]:
+        """Returns the part of control: the other has a graph of its own."""
+        return (TRAIN,)
+
+    def treatment_towers(self, control: Towers, *, training: bool) -> Towers:
+        """Returns where the treatment's vectors are looked up.
+
+        Args:
+            control: The towers of control, whose users serve both but on LightGCN.
+            training: Whether this is a step of training, which has feature dropout.
+        """
+        if self._treatment_graph is None:
+            return Towers(control.users, self.treatment)
+        seed = self.dropout_seed() if training else None
+        return propagated(
+            self._treatment_graph, self.treatment_users, self.treatment, seed
+        )
 
     def row_facts(self) -> tuple[str, ...]:
         """Asks which rows are of the intervened part."""
@@ -127,22 +156,25 @@ class CausE(PairMethod):
         """Returns `click` on control rows, `click_intervened`, and `discrepancy`.
 
         A term without a row in the batch is 0. The discrepancy is the mean over the
-        coordinates of the batch's distinct items.
+        coordinates of the batch's distinct items, and on LightGCN also of its users.
         """
-        queries = towers.users(batch.users)
-        control = tf.einsum("bd,bkd->bk", queries, towers.items(batch.items))
-        treatment = tf.einsum("bd,bkd->bk", queries, self.treatment(batch.items))
+        treated = self.treatment_towers(towers, training=True)
+        control = self.pair_scores(batch, towers)
+        treatment = self.pair_scores(batch, treated)
         intervened = tf.equal(batch.facts[INTERVENED], 1)[:, None]
         distinct = tf.unique(
             tf.concat(
                 [batch.positives, tf.boolean_mask(batch.negatives, batch.exists)], 0
             )
         ).y
-        difference = towers.items(distinct) - self.treatment(distinct)
+        discrepancy = _mean_square(towers.items(distinct) - treated.items(distinct))
+        if self._treatment_graph is not None:
+            users = tf.unique(batch.users).y
+            discrepancy += _mean_square(towers.users(users) - treated.users(users))
         return {
             "click": self._click(control, batch.exists, ~intervened),
             "click_intervened": self._click(treatment, batch.exists, intervened),
-            "discrepancy": tf.reduce_mean(tf.square(difference)),
+            "discrepancy": discrepancy,
         }
 
     def _click(
@@ -158,8 +190,13 @@ class CausE(PairMethod):
         )
         return mean_over(losses, tf.concat([first, exists], axis=1) & chosen)
 
-    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """Returns the vectors of the table that serves."""
+    def serving_towers(self) -> Towers:
+        """Returns the towers of the table that serves."""
+        control = self.towers(training=False)
         if self.options.serves == "treatment":
-            return self.treatment(items)
-        return embedded
+            return self.treatment_towers(control, training=False)
+        return control
+
+
+def _mean_square(difference: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(difference))

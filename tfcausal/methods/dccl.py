@@ -28,8 +28,10 @@ from tfcausal.layers.embedding import Similarity, similar
 from tfcausal.layers.softmax import InBatchSoftmax
 from tfcausal.losses.in_batch import Filtered
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
+from tfcausal.methods.towers import Towers
 from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import Uniform
 

@@ -22,8 +22,10 @@ from tfcausal.layers.embedding import Similarity, similar
 from tfcausal.layers.softmax import InBatchSoftmax
 from tfcausal.losses import discrepancy
 from tfcausal.losses.pairwise import bpr, masked_bpr, mean_over
-from tfcausal.methods.base import Lookup, Method, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
+from tfcausal.methods.towers import Lookup, Towers
 from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import (
     CASE_LESS_POPULAR,

@@ -22,8 +22,11 @@ import tensorflow as tf
 
 from tfcausal.errors import InputError
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import PairMethod, PairOptions, Towers, TripletBatch
+from tfcausal.methods.base import PairMethod, TripletBatch
+from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
+from tfcausal.methods.towers import Towers
+from tfcausal.schema.dataset import TRAINING_PARTS
 from tfcausal.stats.propensity import propensity_table
 
 Form = Literal["ips", "ips_c", "ips_cn", "ips_cnsr"]
@@ -72,7 +75,8 @@ class IPS(PairMethod):
     def make_weights(self) -> None:
         """Reads the weight of each item as a positive."""
         num_items = self.items.num_rows
-        counts = np.bincount(self.window.read_rows().items, minlength=num_items)
+        rows = self.window.read_rows(TRAINING_PARTS)
+        counts = np.bincount(rows.items, minlength=num_items)
         table = propensity_table(
             counts, self.users.num_rows - 1, self.options.smoothness
         )

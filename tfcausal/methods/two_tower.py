@@ -16,8 +16,10 @@ import tensorflow as tf
 
 from tfcausal.layers.embedding import similar
 from tfcausal.layers.softmax import InBatchSoftmax
-from tfcausal.methods.base import Method, MethodOptions, Towers, TripletBatch
+from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.options import MethodOptions
 from tfcausal.methods.registry import register
+from tfcausal.methods.towers import Towers
 from tfcausal.samplers.in_batch import InBatch
 
 

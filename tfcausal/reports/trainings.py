@@ -12,7 +12,7 @@ from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.evaluation.validation import validator
 from tfcausal.keras_compat import keras
-from tfcausal.methods.base import MethodOptions
+from tfcausal.methods.options import MethodOptions
 from tfcausal.reports.tables import Row
 from tfcausal.schema.protocol import EvaluationProtocol
 from tfcausal.schema.vectors import CausalVectors

@@ -16,7 +16,8 @@ from tfcausal.data.train_window import read_fact
 from tfcausal.data.training_rows import PositivesInMemory, TripletShards
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras
-from tfcausal.methods.base import Method, MethodOptions
+from tfcausal.methods.base import Method
+from tfcausal.methods.options import MethodOptions
 from tfcausal.samplers.batches import TripletBatches
 from tfcausal.samplers.negatives import NegativeSampler
 from tfcausal.schema.dataset import TRAINING_PARTS

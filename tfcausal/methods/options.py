@@ -1,0 +1,93 @@
+"""Options that methods share."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tfcausal.errors import InputError
+
+Backbone = Literal["mf", "lightgcn", "features"]
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Options that every method has.
+
+    The graph's defaults are those of He et al., LightGCN, SIGIR 2020. DICE's code has
+    `graph_layers=2`, `self_loops=True` and `feature_dropout=0.2`.
+
+    Attributes:
+        learning_rate: Step size of the optimiser at the start.
+        backbone: "mf" for vectors as they are learned; "lightgcn" propagates them over
+            the graph of the training rows; "features" adds what a perceptron makes of
+            them and of the data set's features of users and items.
+        graph_layers: LightGCN's number of layers.
+        self_loops: Whether every node of the graph is its own neighbour too.
+        feature_dropout: Share of the coordinates that training sets to zero after each
+            layer of the graph.
+        hidden_dims: features: width of each hidden layer, such as 128,64.
+        feature_dim: features: coordinates of the vector of a category.
+        user_columns: features: columns of users to take; None for all.
+        item_columns: features: columns of items to take; None for all.
+        hash_buckets: features: a column with more values than this is hashed into as
+            many.
+        unknown_share: features: share of the users and of the items whose id a step of
+            training hides, so that new ones are served by their features.
+    """
+
+    learning_rate: float = 1e-3
+    backbone: Backbone = "mf"
+    graph_layers: int = 3
+    self_loops: bool = False
+    feature_dropout: float = 0.0
+    hidden_dims: tuple[int, ...] = (64,)
+    feature_dim: int = 16
+    user_columns: tuple[str, ...] | None = None
+    item_columns: tuple[str, ...] | None = None
+    hash_buckets: int = 1000
+    unknown_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        # JSON has lists for tuples, and `--set user_columns=` is one empty name.
+        for name in ("hidden_dims", "user_columns", "item_columns"):
+            given = getattr(self, name)
+            if given is not None:
+                kept = tuple(one for one in given if one != "")
+                object.__setattr__(self, name, kept)
+        if not self.learning_rate > 0:
+            raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
+        if self.backbone not in get_args(Backbone):
+            raise InputError(
+                f"`backbone` must be one of {', '.join(get_args(Backbone))}; got "
+                f"{self.backbone}."
+            )
+        if self.graph_layers < 1:
+            raise InputError(
+                f"`graph_layers` must be >= 1; got {self.graph_layers}. For none, set "
+                "backbone=mf."
+            )
+        if not 0 <= self.feature_dropout < 1:
+            raise InputError(
+                f"`feature_dropout` must be in [0, 1); got {self.feature_dropout}."
+            )
+        if min(self.hidden_dims, default=1) < 1:
+            raise InputError(
+                f"`hidden_dims` must be widths >= 1; got {self.hidden_dims}."
+            )
+        for name in ("feature_dim", "hash_buckets"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
+        if not 0 <= self.unknown_share < 1:
+            raise InputError(
+                f"`unknown_share` must be in [0, 1); got {self.unknown_share}."
+            )
+
+
+@dataclass(frozen=True)
+class PairOptions(MethodOptions):
+    """Options of methods that draw negatives for each positive.
+
+    Attributes:
+        num_negatives: Negatives for each positive.
+    """
+
+    num_negatives: int = 4
