@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     dataset = tfcausal.open_dataset(folder)
     dice = tfcausal.methods.get("dice")
     model = dice.of_dataset(dataset, dice.options_class(learning_rate=0.003))
-    options = tfcausal.TrainingOptions(batch_size=1024, l2=1e-5, steps_per_execution=8)
+    options = tfcausal.TrainingOptions(batch_size=1024, steps_per_execution=8)
     batches = tfcausal.training_batches(dataset, model, options)
     tfcausal.compile_model(model, options)  # with the row-sparse Adam
     model.fit(
