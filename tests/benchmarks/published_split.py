@@ -38,7 +38,7 @@ from tfcausal.data.interactions import (
 from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
 from tfcausal.evaluation.validation import evaluation_set
 from tfcausal.methods.mf import MFOptions
-from tfcausal.reports.tables import Row
+from tfcausal.reports.rows import Row
 from tfcausal.reports.trainings import Trainings
 from tfcausal.schema.protocol import EvaluationProtocol, protocol
 from tfcausal.training.options import TrainingOptions

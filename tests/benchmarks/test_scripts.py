@@ -6,15 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.ingest import IngestOptions
-from beam_jobs.ingest import run as ingest
-from tests.beam_jobs.raw import raw_rows, write_csv
 from tests.datasets import write_dataset
 
 ROOT = Path(__file__).parents[2]
-LOCAL = PipelineOptions(["--runner=local"])
 
 
 def output(script: str, *arguments: str) -> str:
@@ -67,35 +62,3 @@ def test_intervened_gain(tmp_path: Path) -> None:
     )
     assert "dice, uniform negatives" in printed
     assert "do(conformity = w)" in printed
-
-
-def test_robustness(tmp_path: Path) -> None:
-    raw = write_csv(tmp_path / "raw.csv", raw_rows())
-    source = tmp_path / "data"
-    ingest(IngestOptions(str(raw), "csv", source), LOCAL)
-    work = tmp_path / "work"
-    arguments = [
-        f"--dataset={source}",
-        f"--work={work}",
-        "--method=mf",
-        "--method=cause",
-        "--cap=90",
-        "--share=0.1",
-        "--popular=0.5",
-        "--set=epochs=1",
-        "--set=mf.batch_size=64",
-        "--set=cause.batch_size=128",
-    ]
-    printed = output("robustness", *arguments)
-    for title in (
-        "By the percentile at which the weights of the intervention are capped",
-        "By the share of intervened training data",
-        "By the share of popular items in the test set",
-    ):
-        assert title in printed
-    # CausE has nothing to learn from without intervened rows, and says so.
-    assert "must have the part `train_intervened`" in printed
-    # The two experiments under intervention meet in one split, made and trained once.
-    assert len(list(work.glob("*/runs/*/manifest.json"))) == 3
-    assert (source / "users.parquet").stat().st_nlink == 3
-    assert not (source / "splits").exists()

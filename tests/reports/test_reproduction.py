@@ -13,21 +13,18 @@ from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
-from tfcausal.reports.documents import (
-    comma_separated,
-    markdown,
-    require_plots,
-    write_plot,
-)
+from tfcausal.reports.documents import comma_separated, markdown, over_axis, users
+from tfcausal.reports.plots import require_plots, write_plots
 from tfcausal.reports.reproduction import (
-    SHOWN,
     Plan,
     Reproduction,
     RowResult,
     fit_table,
+    joined,
     tune,
 )
-from tfcausal.reports.tables import Row, Table, table
+from tfcausal.reports.rows import SHOWN, Axis, Row, Table
+from tfcausal.reports.tables import table
 from tfcausal.reports.trainings import Training
 from tfcausal.schema.protocol import protocol
 from tfcausal.training.run import Run
@@ -137,6 +134,7 @@ def result(run: Run, *, calibrated: bool = False) -> RowResult:
         trainings,
         trainings,
         evaluations,
+        7,
         weights if calibrated else (),
     )
 
@@ -150,14 +148,18 @@ def test_means_and_deviations_by_hand(run: Run) -> None:
     assert found.seconds == 3.0
 
 
-def test_documents_hold_all_figures(run: Run, tmp_path: Path) -> None:
+def test_documents_hold_all_figures(
+    run: Run, dataset: CheckedDataset, tmp_path: Path
+) -> None:
     asked = Table("mine", "A title", "A paper, table 9", (), notes=("A note.",))
     rows = (result(run), result(run, calibrated=True))
-    found = Reproduction(asked, Plan(seeds=2), protocol("dice"), 7, rows)
-    text = markdown(found, "data", "the command")
+    found = Reproduction(asked, Plan(seeds=2), protocol("dice"), rows)
+    text = markdown(found, ["data"], "the command")
     lines = text.splitlines()
     assert lines[2] == "    the command"
     assert "A paper, table 9" in text
+    assert "Data set `data`, test part, protocol `dice`" in text
+    assert ", 7 users; seeds 0 to 1: mean +- standard deviation." in text
     assert "A note." in lines
     (paper,) = (line for line in lines if "paper, Elsewhere" in line)
     cells = [cell.strip() for cell in paper.strip("|").split("|")]
@@ -174,7 +176,7 @@ def test_documents_hold_all_figures(run: Run, tmp_path: Path) -> None:
     ]
     assert "At most 6 settings for each row" in text
     single = replace(found, plan=Plan(trials=1, seeds=1))
-    assert "At most 1 setting for each row" in markdown(single, "data", "a command")
+    assert "At most 1 setting for each row" in markdown(single, ["data"], "a command")
     read = list(csv.DictReader(comma_separated(found).splitlines()))
     of_paper = {
         line["metric"]: float(line["mean"])
@@ -190,7 +192,7 @@ def test_documents_hold_all_figures(run: Run, tmp_path: Path) -> None:
     assert ndcg == [("mf", 2.25, 0.125, "2"), ("mf, calibrated", 2.25, 0.125, "2")]
     pytest.importorskip("matplotlib")
     path = tmp_path / "new" / "bars.png"
-    write_plot(found, path)
+    assert write_plots(found, dataset, path) == [path]
     import matplotlib.image as images
 
     pixels = images.imread(path)
@@ -199,6 +201,36 @@ def test_documents_hold_all_figures(run: Run, tmp_path: Path) -> None:
     for colour in ((0x1F / 255, 0x77 / 255, 0xB4 / 255), (0.7, 0.7, 0.7)):
         near = np.abs(pixels[:, :, :3] - np.asarray(colour)).max(axis=2) < 0.01
         assert near.sum() > 1000
+
+
+def test_lines_over_an_axis(run: Run) -> None:
+    asked = Table("mine", "A title", "", (), axis=Axis("cap", "splits"))
+    one = replace(result(run), point=50.0)
+    other = replace(one, name="other", num_users=9)
+    found = [
+        Reproduction(
+            replace(asked, notes=("Both.", note)), Plan(seeds=2), protocol("dice"), rows
+        )
+        for note, rows in (
+            ("First.", (replace(one, point=70.0),)),
+            ("Second.", (one, other)),
+        )
+    ]
+    both = joined(found)
+    assert both.table.notes == ("Both.", "First.", "Second.")
+    assert users(both) == "7 to 9 users"
+    assert both.table.axis is not None
+    header, lines = over_axis(both, both.table.axis, "recall@20")
+    assert header == ["cap", "50", "70"]
+    assert lines == [
+        ["mf", "0.2500 +- 0.1250", "0.2500 +- 0.1250"],
+        ["other", "0.2500 +- 0.1250", "-"],
+    ]
+    # Each split has trainings of its own.
+    text = markdown(both, ["a", "b"], "the command")
+    tried = [line for line in text.splitlines() if line.endswith(" run |")]
+    assert sum(line.startswith("| mf, cap 50 |") for line in tried) == 2
+    assert sum(line.startswith("| mf, cap 70 |") for line in tried) == 2
 
 
 def test_a_figure_is_a_png() -> None:

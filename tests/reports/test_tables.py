@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from beam_jobs.split import RULES, SplitOptions
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.reports.tables import ITEM_POP, METRICS, TABLES, Row, Table, table
+from tfcausal.reports.rows import ITEM_POP, METRICS, Row, Table
+from tfcausal.reports.tables import TABLES, table
 from tfcausal.reports.trainings import options_of
 from tfcausal.schema.protocol import protocol
 from tfcausal.training.options import TrainingOptions
@@ -70,6 +72,43 @@ def test_figures_of_the_papers() -> None:
         "Short-video": {"hr@20": 0.04613, "ndcg@20": 0.01713},
     }
     assert all(set(one) == {"Yelp", "Short-video"} for one in dccl.values())
+
+
+def test_ablations_of_dccl_and_dice() -> None:
+    dccl = {row.name: row for row in TABLES["dccl-table2"].rows}
+    # DCCL w/o IPCL: 5.431 and 2.143 percent on Yelp.
+    without = dccl["dccl-without-ipcl"]
+    assert without.published["Yelp"] == {"hr@20": 0.05431, "ndcg@20": 0.02143}
+    assert without.fixed == {**dccl["dccl"].fixed, "interest_weight": 0.0}
+    without = dccl["lightgcn-dccl-without-cpcl"]
+    assert without.published["Short-video"] == {"hr@20": 0.04311, "ndcg@20": 0.01653}
+    assert without.fixed == {**dccl["lightgcn-dccl"].fixed, "conformity_weight": 0.0}
+    whole, *others = TABLES["dice-ablations"].rows
+    for row in others:
+        changed = {
+            name for name in row.fixed if row.fixed[name] != whole.fixed.get(name)
+        }
+        assert len(changed) == 1
+
+
+def test_an_axis_is_an_option_of_what_it_is_over() -> None:
+    of_splits = {field.name for field in dataclasses.fields(SplitOptions)}
+    for one in TABLES.values():
+        axis = one.axis
+        if axis is None:
+            continue
+        if axis.over == "rows":
+            points = [(row.line, row.fixed[axis.name]) for row in one.rows]
+            assert len(set(points)) == len(points)
+        elif axis.over == "ks":
+            assert axis.ks == tuple(sorted(axis.ks))
+        else:
+            assert axis.name in of_splits
+            assert axis.rule in RULES
+        # Nothing is printed in these figures.
+        assert not any(row.published for row in one.rows)
+        assert set(axis.metrics) <= set(one.shown)
+        assert set(one.maps) <= {row.name for row in one.rows}
 
 
 def test_trainings_are_counted() -> None:

@@ -1,7 +1,8 @@
-"""`tfcausal reproduce`: a paper's table on a data set, tuned alike for every row."""
+"""`tfcausal reproduce`: a paper's table or figure, tuned alike for every row."""
 
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from click.core import ParameterSource
 
 from tfcausal.cli.options import build_options, parse_settings
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.reports.tables import TABLES, Table, table
+from tfcausal.reports.rows import Table
+from tfcausal.reports.tables import TABLES, table
 from tfcausal.schema.options import field_types, parse_value
 from tfcausal.schema.protocol import protocol
 
@@ -22,19 +24,22 @@ TRIALS = 6
 SEEDS = 3
 WIDTH_OF_ALL = 190
 """Columns of a terminal on which all metrics stand side by side."""
-_COSTS = ", ".join(
-    f"{one.name} {one.num_trainings(TRIALS, SEEDS)}" for one in TABLES.values()
-)
+
+
+def _cost(one: Table) -> str:
+    trainings = f"{one.num_trainings(TRIALS, SEEDS)} trainings"
+    return f"{trainings} for each data set" if one.has_many_splits else trainings
 
 
 def _show_tables(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     if not shown:
         return
     for one in TABLES.values():
-        trainings = one.num_trainings(TRIALS, SEEDS)
-        click.echo(f"{one.name}: {one.title} ({trainings} trainings)")
+        click.echo(f"{one.name}: {one.title} ({_cost(one)})")
         if one.source:
             click.echo(f"  {one.source}")
+        if one.axis:
+            click.echo(f"  over {one.axis.name}")
         for row in one.rows:
             tuned = ", ".join(row.tuned)
             fixed = " ".join(f"{name}={value}" for name, value in row.fixed.items())
@@ -62,8 +67,8 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
     "reproduce",
     epilog="What it costs: for each row TRIALS + SEEDS - 1 trainings of at most EPOCHS "
     "epochs, none for ItemPop, and a ranking of the test users for each seed; "
-    "calibrating trains nothing. Trainings with the defaults: "
-    f"{_COSTS}. Fewer with --row, --trials and --seeds.",
+    "calibrating trains nothing. --list says how many trainings that is in all with "
+    "the defaults; fewer with --row, --trials and --seeds.",
 )
 @click.argument(
     "table_name",
@@ -75,10 +80,12 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
 @click.option(
     "--dataset",
     "--data",
-    "dataset_folder",
+    "dataset_folders",
     required=True,
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of a data set that has been split and whose popularity is counted.",
+    help="Folder of a data set that has been split and whose popularity is counted. "
+    "A figure over splits takes one for each split.",
 )
 @click.option(
     "--runs",
@@ -132,7 +139,7 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
-    help="PNG to draw recall@20 to, with deviations.",
+    help="PNG to draw recall@20 to, or a figure's lines; maps of items beside it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
@@ -145,7 +152,7 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
 )
 def command(
     table_name: str,
-    dataset_folder: Path,
+    dataset_folders: tuple[Path, ...],
     runs: Path,
     trials: int,
     seeds: int,
@@ -158,7 +165,7 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Train and tune all rows of a paper's TABLE on a data set, and compare them.
+    """Train and tune all rows of a paper's TABLE or figure, and compare them.
 
     Every row may try the same number of settings on validation; the best one is trained
     with several seeds and evaluated on the test part. Called again after an
@@ -172,8 +179,10 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from tfcausal.data.interactions import open_dataset
-    from tfcausal.reports.documents import require_plots, write_documents, write_plot
-    from tfcausal.reports.reproduction import Plan, fit_table, reproduce
+    from tfcausal.reports.documents import write_documents
+    from tfcausal.reports.plots import require_plots, write_plots
+    from tfcausal.reports.points import require_points
+    from tfcausal.reports.reproduction import Plan, fit_table, joined, reproduce
 
     # Each training traces its step, which TensorFlow takes for a fault.
     tf.get_logger().setLevel("ERROR")
@@ -181,8 +190,9 @@ def command(
         require_plots(plot)
     training, of_methods = _options(asked, settings, epochs)
     plan = Plan(trials, seeds, calibrated, training, of_methods)
-    dataset = open_dataset(dataset_folder)
-    fitted = fit_table(asked, dataset, of_methods)
+    datasets = [open_dataset(folder) for folder in dataset_folders]
+    require_points(asked.axis, datasets)
+    fitted = [fit_table(asked, dataset, of_methods) for dataset in datasets]
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -190,7 +200,8 @@ def command(
         MofNCompleteColumn(),
         console=console,
     ) as progress:
-        task = progress.add_task("", total=fitted.num_trainings(trials, seeds))
+        total = sum(one.num_trainings(trials, seeds) for one in fitted)
+        task = progress.add_task("", total=total)
 
         def begin(what: str) -> None:
             progress.update(task, description=what)
@@ -199,20 +210,21 @@ def command(
             progress.print(said, highlight=False, soft_wrap=True)
             progress.advance(task)
 
-        found = reproduce(
-            fitted, dataset, runs, plan, chosen=chosen, begin=begin, end=end
+        found = joined(
+            [
+                reproduce(one, dataset, runs, plan, chosen=chosen, begin=begin, end=end)
+                for one, dataset in zip(fitted, datasets, strict=True)
+            ]
         )
     written = []
     if output:
-        written += write_documents(
-            found, output, dataset_folder.resolve().name, _command_line()
-        )
+        names = [folder.resolve().name for folder in dataset_folders]
+        written += write_documents(found, output, names, _command_line())
     if plot:
-        write_plot(found, plot)
-        written.append(plot)
+        written += write_plots(found, datasets[0], plot)
     if as_json:
         result: dict[str, Any] = {
-            "dataset": str(dataset_folder),
+            "datasets": [str(folder) for folder in dataset_folders],
             **found.to_json(),
             "written": [str(path) for path in written],
         }
@@ -264,7 +276,7 @@ def _command_line() -> str:
         if parameter.is_flag:
             words.append(flag)
         elif parameter.multiple:
-            words += [word for one in value for word in (flag, one)]
+            words += [word for one in value for word in (flag, str(one))]
         else:
             words.append(f"{flag}={value}")
     return shlex.join(words)
@@ -274,23 +286,45 @@ def _print(found: "Reproduction") -> None:
     from rich.console import Console
     from rich.table import Table as Shown
 
-    from tfcausal.reports.documents import SECONDS, beside, calibrations, counted
-    from tfcausal.reports.reproduction import SHOWN
+    from tfcausal.reports.documents import (
+        SECONDS,
+        beside,
+        calibrations,
+        counted,
+        map_commands,
+        over_axis,
+        users,
+    )
+    from tfcausal.reports.rows import SHOWN
 
     console = Console()
-    columns = [*SHOWN, SECONDS]
-    if console.width < WIDTH_OF_ALL:
-        columns = ["recall@20", "ndcg@20", "popularity@20"]
-    shown = Shown(
-        title=f"{found.table.title}\ntest, protocol {found.protocol.name}, "
-        f"{found.num_users:,} users, {counted(found.plan.seeds, 'seed')}"
+    title = (
+        f"{found.table.title}\ntest, protocol {found.protocol.name}, {users(found)}, "
+        f"{counted(found.plan.seeds, 'seed')}"
     )
-    for column in ("row", "figures"):
-        shown.add_column(column, overflow="fold")
-    for column in columns:
-        shown.add_column(column, justify="right", no_wrap=True)
-    for name, whose, cells in beside(found):
-        shown.add_row(name, whose, *(cells[column] for column in columns))
-    console.print(shown)
-    for note in (*calibrations(found), *found.table.notes):
-        console.print(note, highlight=False)
+
+    def show(title: str, header: list[str], lines: Iterable[list[str]]) -> None:
+        texts = 1 if found.table.axis else 2
+        shown = Shown(title=title)
+        for column in header[:texts]:
+            shown.add_column(column, overflow="fold")
+        for column in header[texts:]:
+            shown.add_column(column, justify="right", no_wrap=True)
+        for line in lines:
+            shown.add_row(*line)
+        console.print(shown)
+
+    if found.table.axis is None:
+        metrics = [*SHOWN, SECONDS]
+        if console.width < WIDTH_OF_ALL:
+            metrics = ["recall@20", "ndcg@20", "popularity@20"]
+        lines = (
+            [name, whose, *(cells[metric] for metric in metrics)]
+            for name, whose, cells in beside(found)
+        )
+        show(title, ["row", "figures", *metrics], lines)
+    else:
+        for metric in found.table.axis.metrics:
+            show(f"{title}\n{metric}", *over_axis(found, found.table.axis, metric))
+    for note in (*calibrations(found), *found.table.notes, *map_commands(found)):
+        console.print(note, highlight=False, soft_wrap=True)

@@ -1,21 +1,18 @@
-"""A reproduction as Markdown, as CSV and as a figure."""
+"""A reproduction as Markdown and as CSV."""
 
 import csv
-import importlib.util
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfcausal.errors import InputError
 from tfcausal.reports.reproduction import (
     CALIBRATED_BY,
-    SHOWN,
     Reproduction,
     RowResult,
     in_words,
 )
+from tfcausal.reports.rows import SHOWN, Axis
 
-PLOTTED = "recall@20"
 SECONDS = "seconds"
 
 
@@ -57,50 +54,93 @@ def beside(found: Reproduction) -> Iterator[tuple[str, str, dict[str, str]]]:
             yield result.row.name, f"paper, {data}", theirs
 
 
-def calibrations(found: Reproduction) -> list[str]:
-    """Returns a line for each calibrated training: its weights of causes and shift."""
-    return [
-        # A calibration that was kept has its causes in alphabetical order.
-        f"{result.name}, seed {seed}: {in_words(dict(sorted(weights.items())))}"
-        for result in found.rows
-        for seed, weights in enumerate(result.weights)
+def over_axis(
+    found: Reproduction, axis: Axis, metric: str
+) -> tuple[list[str], list[list[str]]]:
+    """Returns a figure as a table: a line for each line of it, a column for each point.
+
+    Args:
+        found: What came out.
+        axis: The table's axis.
+        metric: What is shown.
+    Returns:
+        The header, and the cells of each line; "-" where a row has no such point.
+    """
+    lines = found.lines()
+    points = sorted({point for line in lines.values() for point in line})
+    return [axis.name, *(f"{point:g}" for point in points)], [
+        [
+            name,
+            *(cell(line[point], metric) if point in line else "-" for point in points),
+        ]
+        for name, line in lines.items()
     ]
 
 
-def markdown(found: Reproduction, data: str, command: str) -> str:
+def users(found: Reproduction) -> str:
+    """Returns how many users were averaged over, such as `943 users`."""
+    counts = [row.num_users for row in found.rows]
+    least, most = min(counts), max(counts)
+    return f"{most:,} users" if least == most else f"{least:,} to {most:,} users"
+
+
+def calibrations(found: Reproduction) -> list[str]:
+    """Returns a line for each calibrated training: its weights of causes and shift."""
+    lines = (
+        # A calibration that was kept has its causes in alphabetical order.
+        f"{_trained(result, found)}, calibrated, seed {seed}: "
+        f"{in_words(dict(sorted(weights.items())))}"
+        for result in found.rows
+        for seed, weights in enumerate(result.weights)
+    )
+    return list(dict.fromkeys(lines))
+
+
+def map_commands(found: Reproduction) -> list[str]:
+    """Returns a line for each row whose items are to be drawn: how to draw them."""
+    return [
+        f"Items of {name}: tfcausal disentangle --run={run.folder} --picture={name}.png"
+        for name, run in found.mapped().items()
+    ]
+
+
+def _trained(result: RowResult, found: Reproduction) -> str:
+    """Returns the row's name, and what split it was trained on where there are more."""
+    axis = found.table.axis
+    if axis is None or not found.table.has_many_splits:
+        return result.row.name
+    return f"{result.row.name}, {axis.name} {result.point:g}"
+
+
+def markdown(found: Reproduction, data: Sequence[str], command: str) -> str:
     """Returns the document of a reproduction.
 
     Args:
         found: What came out.
-        data: What the data set is to be called.
+        data: What each data set is to be called.
         command: The command that made it.
     """
-    table, plan = found.table, found.plan
+    table, plan, axis = found.table, found.plan, found.table.axis
     seeds = f"seeds 0 to {plan.seeds - 1}" if plan.seeds > 1 else "seed 0"
     lines = [
         f"# {table.name}: {table.title}",
         "",
         f"    {command}",
         "",
-        f"Data set `{data}`, test part, protocol `{found.protocol.name}` "
-        f"({found.protocol.hash}), {found.num_users:,} users; {seeds}: mean"
-        + (" +- standard deviation." if plan.seeds > 1 else "."),
+        f"Data set{'s' if len(data) > 1 else ''} "
+        f"{', '.join(f'`{one}`' for one in data)}, "
+        f"{'test parts' if axis and axis.over == 'parts' else 'test part'}, protocol "
+        f"`{found.protocol.name}` ({found.protocol.hash}), {users(found)}; "
+        f"{seeds}: mean" + (" +- standard deviation." if plan.seeds > 1 else "."),
     ]
     if table.source:
-        lines += [
-            "",
-            f"The paper: {table.source}. Its figures are those of its own data sets, "
-            "which are named, and of no other.",
-        ]
-    lines += ["", *_header(["row", "figures", *SHOWN, SECONDS])]
-    lines += [
-        _line([name, whose, *cells.values()]) for name, whose, cells in beside(found)
-    ]
-    lines += [
-        "",
-        "`popularity@20` is the mean popularity of what is shown; `seconds` the mean "
-        "of a training, validation included.",
-    ]
+        lines += ["", f"The paper: {table.source}."]
+        if any(result.row.published for result in found.rows):
+            lines[-1] += (
+                " Its figures are those of its own data sets, which are named, and of "
+                "no other."
+            )
+    lines += _over_axis(found, axis) if axis else _all_metrics(found)
     if any(result.calibrated for result in found.rows):
         lines += [
             "",
@@ -110,45 +150,72 @@ def markdown(found: Reproduction, data: str, command: str) -> str:
             *(f"- {line}" for line in calibrations(found)),
         ]
     lines += [f"\n{note}" for note in table.notes]
+    if table.maps:
+        lines += ["", *(f"- {line}" for line in map_commands(found))]
     lines += ["", "## What was tuned", ""]
     lines += [
         f"At most {counted(plan.trials, 'setting')} for each row, seed 0, by "
         f"validation {plan.training.monitor}; the first is the row's default, the "
         "others are drawn. The largest was trained with the other seeds.",
         "",
-        *_header(["row", "setting", plan.training.monitor, "chosen"]),
+        *_header(["row", "setting", plan.training.monitor, "chosen", "run"]),
     ]
-    for result in found.rows:
-        if result.calibrated:
-            continue
-        for trial in result.trials:
-            lines.append(
-                _line(
-                    [
-                        result.name,
-                        in_words(trial.settings),
-                        f"{trial.validation:.4f}",
-                        "yes" if trial == result.trainings[0] else "",
-                    ]
-                )
-            )
+    tried = (
+        _line(
+            [
+                _trained(result, found),
+                in_words(trial.settings),
+                f"{trial.validation:.4f}",
+                "yes" if trial == result.trainings[0] else "",
+                trial.run.folder.name,
+            ]
+        )
+        for result in found.rows
+        for trial in result.trials
+    )
+    # A training that is read at several points, or calibrated, is one training.
+    lines += dict.fromkeys(tried)
     return "\n".join(lines) + "\n"
+
+
+def _all_metrics(found: Reproduction) -> list[str]:
+    return [
+        "",
+        *_header(["row", "figures", *SHOWN, SECONDS]),
+        *(
+            _line([name, whose, *cells.values()])
+            for name, whose, cells in beside(found)
+        ),
+        "",
+        "`popularity@20` is the mean popularity of what is shown; `seconds` the mean "
+        "of a training, validation included.",
+    ]
+
+
+def _over_axis(found: Reproduction, axis: Axis) -> list[str]:
+    lines = []
+    for metric in axis.metrics:
+        header, cells = over_axis(found, axis, metric)
+        lines += ["", f"`{metric}`:", "", *_header(header), *map(_line, cells)]
+    return lines
 
 
 def comma_separated(found: Reproduction) -> str:
     """Returns a line for each row, source and metric, with all digits.
 
-    Columns: row, source ("here" or the paper's data set), metric, mean, deviation
-    (empty for the paper's), seeds.
+    Columns: row, point (empty without an axis), source ("here" or the paper's data
+    set), metric, mean, deviation (empty for the paper's), seeds.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "source", "metric", "mean", "deviation", "seeds"])
+    writer.writerow(["row", "point", "source", "metric", "mean", "deviation", "seeds"])
     for result in found.rows:
-        for metric in SHOWN:
+        # csv writes None as nothing.
+        place = [result.name, result.point]
+        for metric in found.table.shown:
             writer.writerow(
                 [
-                    result.name,
+                    *place,
                     "here",
                     metric,
                     result.mean(metric),
@@ -159,7 +226,7 @@ def comma_separated(found: Reproduction) -> str:
         if result.seconds is not None:
             writer.writerow(
                 [
-                    result.name,
+                    *place,
                     "here",
                     SECONDS,
                     result.seconds,
@@ -171,19 +238,19 @@ def comma_separated(found: Reproduction) -> str:
             continue
         for data, figures in result.row.published.items():
             for metric, value in figures.items():
-                writer.writerow([result.name, data, metric, value, "", ""])
+                writer.writerow([*place, data, metric, value, "", ""])
     return text.getvalue()
 
 
 def write_documents(
-    found: Reproduction, folder: Path, data: str, command: str
+    found: Reproduction, folder: Path, data: Sequence[str], command: str
 ) -> list[Path]:
     """Writes NAME.md and NAME.csv, after the table, in place of earlier ones.
 
     Args:
         found: What came out.
         folder: The folder; made where it is not there.
-        data: What the data set is to be called.
+        data: What each data set is to be called.
         command: The command that made it.
     Returns:
         The files.
@@ -198,43 +265,6 @@ def write_documents(
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
-
-
-def require_plots(path: Path) -> None:
-    """Raises InputError where a figure could not be written, before hours are spent."""
-    if path.suffix != ".png":
-        raise InputError(f"`--plot` must end in .png; got {path}.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            "`--plot` needs matplotlib; it is not installed. Run pip install "
-            "'tfcausal[plots]'."
-        )
-
-
-def write_plot(found: Reproduction, path: Path) -> None:
-    """Writes bars of recall@20 with deviations over seeds, as PNG.
-
-    Args:
-        found: What came out.
-        path: The file; its folder is made where it is not there.
-    """
-    from matplotlib.figure import Figure
-
-    names = [result.name for result in found.rows]
-    figure = Figure(figsize=(7, 1 + 0.4 * len(names)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.barh(
-        names,
-        [result.mean(PLOTTED) for result in found.rows],
-        xerr=[result.deviation(PLOTTED) for result in found.rows],
-        color=["0.7" if result.calibrated else "tab:blue" for result in found.rows],
-        capsize=3,
-    )
-    axes.invert_yaxis()
-    axes.set_xlabel(f"{PLOTTED} on test, mean and deviation over seeds")
-    axes.set_title(found.table.title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
 
 
 def _header(columns: Sequence[str]) -> list[str]:

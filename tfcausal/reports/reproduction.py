@@ -1,6 +1,6 @@
 """A table's rows, tuned by one budget, trained over seeds and evaluated alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfcausal import methods
-from tfcausal.data.interactions import CheckedDataset
+from tfcausal.data.interactions import CheckedDataset, read_popularity
 from tfcausal.data.train_window import slot_begins
 from tfcausal.errors import InputError
 from tfcausal.evaluation.calibration import (
@@ -17,21 +17,20 @@ from tfcausal.evaluation.calibration import (
     load_calibration,
     save_calibration,
 )
-from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
+from tfcausal.evaluation.evaluator import EvaluationSet
 from tfcausal.evaluation.item_pop import item_pop
 from tfcausal.evaluation.validation import evaluation_set
-from tfcausal.methods.base import MethodOptions
-from tfcausal.reports.tables import METRICS, SLOTS, Row, Table
+from tfcausal.methods.options import MethodOptions
+from tfcausal.reports.points import Reader, Reading
+from tfcausal.reports.rows import SLOTS, Axis, Row, Table
 from tfcausal.reports.trainings import Training, Trainings
-from tfcausal.schema.dataset import TEST, TRAIN_INTERVENED, VALIDATION
+from tfcausal.schema.dataset import TRAIN_INTERVENED, VALIDATION
 from tfcausal.schema.options import field_types
 from tfcausal.schema.protocol import EvaluationProtocol, protocol
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.run import Run
 
-SHOWN = (*METRICS, "popularity@20")
-"""What a result says of each row, in this order."""
 CALIBRATED_BY = "recall@20"
 
 
@@ -61,25 +60,30 @@ class Plan:
 
 @dataclass(frozen=True)
 class RowResult:
-    """What came out of a row.
+    """What came out of a row, at one point where there is an axis.
 
     Attributes:
-        name: The row's name, with ", calibrated" where it is.
+        name: The row's name, or its line's, with ", calibrated" where it is, and the
+            cause where it ranked alone.
         row: The row as it was trained.
         calibrated: Whether its vectors were calibrated on validation.
         trials: All settings that were tried; empty where nothing is trained.
         trainings: The best setting's, one a seed.
         evaluations: All metrics on the test part, one for each seed.
+        num_users: Users averaged over.
         weights: calibrated: the weights of causes and the shift, one for each seed.
+        point: Where on the table's axis; None without one.
     """
 
     name: str
     row: Row
     calibrated: bool
-    trials: tuple[Training, ...]
-    trainings: tuple[Training, ...]
-    evaluations: tuple[Mapping[str, float], ...]
+    trials: tuple[Training, ...] = ()
+    trainings: tuple[Training, ...] = ()
+    evaluations: tuple[Mapping[str, float], ...] = ()
+    num_users: int = 0
     weights: tuple[Mapping[str, float], ...] = ()
+    point: float | None = None
 
     def mean(self, metric: str) -> float:
         """Returns a metric's mean over seeds."""
@@ -96,15 +100,18 @@ class RowResult:
             return None
         return float(np.mean([training.seconds for training in self.trainings]))
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain dictionaries for JSON."""
+    def to_json(self, shown: Sequence[str]) -> dict[str, Any]:
+        """Returns plain dictionaries for JSON, with these metrics."""
         return {
             "name": self.name,
+            "row": self.row.name,
+            "point": self.point,
+            "num_users": self.num_users,
             "method": self.row.method,
             "fixed": dict(self.row.fixed),
             "calibrated": self.calibrated,
-            "mean": {metric: self.mean(metric) for metric in SHOWN},
-            "deviation": {metric: self.deviation(metric) for metric in SHOWN},
+            "mean": {metric: self.mean(metric) for metric in shown},
+            "deviation": {metric: self.deviation(metric) for metric in shown},
             "seconds": self.seconds,
             "chosen": dict(self.trainings[0].settings) if self.trainings else {},
             "tried": [
@@ -129,15 +136,29 @@ class Reproduction:
         table: The table, with the rows that were asked for.
         plan: How.
         protocol: The protocol that epochs were chosen and lists evaluated by.
-        num_users: Users averaged over on the test part.
         rows: What came out, in the order of the table.
     """
 
     table: Table
     plan: Plan
     protocol: EvaluationProtocol
-    num_users: int
     rows: tuple[RowResult, ...]
+
+    def lines(self) -> dict[str, dict[float, RowResult]]:
+        """Returns the results of each line of a figure by point, points ascending."""
+        found: dict[str, dict[float, RowResult]] = {}
+        for row in self.rows:
+            if row.point is not None:
+                found.setdefault(row.name, {})[row.point] = row
+        return {name: dict(sorted(line.items())) for name, line in found.items()}
+
+    def mapped(self) -> dict[str, Run]:
+        """Returns the first seed's run of each row whose items are to be drawn."""
+        return {
+            row.row.name: row.trainings[0].run
+            for row in self.rows
+            if row.row.name in self.table.maps
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain dictionaries for JSON."""
@@ -150,8 +171,8 @@ class Reproduction:
             "settings": dict(self.plan.settings),
             "protocol": self.protocol.name,
             "protocol_hash": self.protocol.hash,
-            "num_users": self.num_users,
-            "rows": [row.to_json() for row in self.rows],
+            "axis": self.table.axis and self.table.axis.name,
+            "rows": [row.to_json(self.table.shown) for row in self.rows],
             "notes": list(self.table.notes),
         }
 
@@ -179,6 +200,8 @@ def fit_table(
                 if row.needs == SLOTS
                 else f"the split has no part {row.needs}"
             )
+            if table.has_many_splits:
+                lacking += f" ({dataset.folder.root.name})"
             if row.otherwise is None:
                 notes.append(f"`{row.name}` was left out: {lacking}.")
                 continue
@@ -254,19 +277,29 @@ def reproduce(
             f"{chosen.ks}. Choose dice, dccl, causerec or cadvae."
         )
     trainings = Trainings(dataset, runs, plan.training, chosen)
-    test = evaluation_set(dataset, TEST, chosen)
-    popular = evaluate(item_pop(test.popularity, dataset.num_users), test, chosen)
+    reader = Reader(dataset, table.axis, chosen)
+    popularity = read_popularity(dataset)
+    # Before anything is trained: all points can be read.
+    popular = reader.read(item_pop(popularity, dataset.num_users))
     validation = evaluation_set(dataset, VALIDATION, chosen)
-    results = []
+    where = f" on {dataset.folder.root.name}" if table.has_many_splits else ""
+    results: list[RowResult] = []
+
+    def add(base: RowResult, vectors: Iterable[CausalVectors]) -> None:
+        found = [reader.read(one) for one in vectors]
+        for readings in zip(*found, strict=True):
+            results.append(_at_point(base, readings))
+
     for row in table.rows:
         if not row.is_trained:
-            results.append(RowResult(row.name, row, False, (), (), (popular.metrics,)))
+            base = RowResult(row.name, row, False)
+            results += [_at_point(base, (reading,)) for reading in popular]
             continue
 
         def train(
             settings: Mapping[str, Any], seed: int, what: str, row: Row = row
         ) -> Training:
-            what = f"{row.name}, {what}: {in_words(settings)}"
+            what = f"{row.name}{where}, {what}: {in_words(settings)}"
             begin(what)
             found = trainings.train(row, settings, seed)
             end(
@@ -284,20 +317,41 @@ def reproduce(
                 for seed in range(1, plan.seeds)
             ),
         )
-        results.append(
-            RowResult(
-                row.name,
-                row,
-                False,
-                trials,
-                own,
-                tuple(_metrics(one.run.vectors(), test, chosen) for one in own),
-            )
+        base = RowResult(
+            row.line or row.name,
+            row,
+            False,
+            trials,
+            own,
+            point=_own_point(row, table.axis),
         )
+        add(base, (one.run.vectors() for one in own))
         if plan.calibrated or table.calibrated:
-            begin(f"{row.name}: calibrating")
-            results.append(_calibrated(results[-1], validation, test, chosen))
-    return Reproduction(table, plan, chosen, popular.num_users, tuple(results))
+            begin(f"{row.name}{where}: calibrating")
+            chosen_weights = [_calibration(one.run, validation, chosen) for one in own]
+            add(
+                _calibrated(base, chosen_weights),
+                (
+                    found.apply(one.run.vectors(), popularity)
+                    for one, found in zip(own, chosen_weights, strict=True)
+                ),
+            )
+    return Reproduction(table, plan, chosen, tuple(results))
+
+
+def joined(found: Sequence[Reproduction]) -> Reproduction:
+    """Returns one reproduction with the points of several.
+
+    Args:
+        found: Reproductions of one figure, each on a data set of its own.
+    """
+    first, *_ = found
+    notes = dict.fromkeys(note for one in found for note in one.table.notes)
+    return replace(
+        first,
+        table=replace(first.table, notes=tuple(notes)),
+        rows=tuple(row for one in found for row in one.rows),
+    )
 
 
 def tune(
@@ -339,34 +393,30 @@ def tune(
     return tuple(found.values())
 
 
-def _metrics(
-    vectors: CausalVectors, test: EvaluationSet, chosen: EvaluationProtocol
-) -> Mapping[str, float]:
-    return evaluate(vectors, test, chosen).metrics
-
-
-def _calibrated(
-    result: RowResult,
-    validation: EvaluationSet,
-    test: EvaluationSet,
-    chosen: EvaluationProtocol,
-) -> RowResult:
-    """Returns a row's result with the weights that validation chooses."""
-    found = [
-        _calibration(training.run, validation, chosen) for training in result.trainings
-    ]
+def _at_point(base: RowResult, readings: Sequence[Reading]) -> RowResult:
+    """Returns a row's result with what its trainings show at one point."""
+    first, *_ = readings
     return replace(
-        result,
-        name=f"{result.name}, calibrated",
+        base,
+        name=f"{base.name}, {first.cause}" if first.cause else base.name,
+        evaluations=tuple(reading.metrics for reading in readings),
+        num_users=first.num_users,
+        point=base.point if first.point is None else first.point,
+    )
+
+
+def _own_point(row: Row, axis: Axis | None) -> float | None:
+    if axis is None or axis.over != "rows":
+        return None
+    return float(row.fixed[axis.name])
+
+
+def _calibrated(base: RowResult, found: Sequence[Calibration]) -> RowResult:
+    """Returns a row's result with the weights that validation has chosen."""
+    return replace(
+        base,
+        name=f"{base.name}, calibrated",
         calibrated=True,
-        evaluations=tuple(
-            _metrics(
-                calibration.apply(training.run.vectors(), test.popularity),
-                test,
-                chosen,
-            )
-            for training, calibration in zip(result.trainings, found, strict=True)
-        ),
         weights=tuple(
             {**calibration.weights, "shift": calibration.shift} for calibration in found
         ),

@@ -1,113 +1,20 @@
-"""The tables to reproduce, as data: their rows, what is tuned, the papers' figures.
+"""The tables and figures to reproduce, as data: rows, what is tuned, what is printed.
 
 Nothing here needs TensorFlow, so that `--help` and `--list` answer at once.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from tfcausal.errors import unknown_name
+from tfcausal.reports.rows import IOU, ITEM_POP, METRICS, SLOTS, Axis, Row, Table
 from tfcausal.schema.dataset import TRAIN_INTERVENED
-
-ITEM_POP = "item_pop"
-"""In place of a method: nothing is trained, everyone gets the most popular items."""
-SLOTS = "slots"
-"""What a row may need of a data set, as TRAIN_INTERVENED is: popularity by time."""
-METRICS = ("recall@20", "hr@20", "ndcg@20", "recall@50", "hr@50", "ndcg@50")
 
 _LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 _L2S = (1e-5, 1e-7, 1e-6, 1e-4)
 _DATA_OF_DICE = ("MovieLens-10M", "Netflix")
 _DATA_OF_DCCL = ("Yelp", "Short-video")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes:
-        name: Its name within the table.
-        method: Name of the method, or ITEM_POP.
-        fixed: Options of the method that make the row what it is.
-        tuned: Options of the method or of training to the values that they are drawn
-            from; the first of each is the default, which is tried first.
-        published: The paper's data set to its figures, metric by metric, as shares.
-        needs: TRAIN_INTERVENED or SLOTS where the data set must have them.
-        otherwise: What is fixed besides where the data set lacks what is needed; None
-            leaves the row out.
-    """
-
-    name: str
-    method: str
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    tuned: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    needs: str = ""
-    otherwise: Mapping[str, Any] | None = None
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether there is anything to train."""
-        return self.method != ITEM_POP
-
-    @property
-    def num_settings(self) -> int:
-        """Number of different settings that can be drawn."""
-        return math.prod(len(values) for values in self.tuned.values())
-
-    def num_trainings(self, trials: int, seeds: int) -> int:
-        """Returns how many trainings the row takes; the best trial is the first seed's.
-
-        Args:
-            trials: Settings to try, at most so many.
-            seeds: Seeds of the best setting.
-        """
-        if not self.is_trained:
-            return 0
-        return min(trials, self.num_settings) + seeds - 1
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to reproduce.
-
-    Attributes:
-        name: Its name on the command line.
-        title: What it compares.
-        source: The paper's table, or "" for a comparison of our own.
-        rows: Its rows.
-        protocol: Name of the protocol that the paper evaluates by.
-        calibrated: Whether each row is calibrated too, asked for or not.
-        notes: What a reader of the result must know about the paper's table.
-    """
-
-    name: str
-    title: str
-    source: str
-    rows: tuple[Row, ...]
-    protocol: str = "dice"
-    calibrated: bool = False
-    notes: tuple[str, ...] = ()
-
-    def only(self, names: tuple[str, ...]) -> "Table":
-        """Returns the table with these rows alone, in its own order; () keeps all.
-
-        Raises:
-            InputError: If there is no row of a name.
-        """
-        known = [row.name for row in self.rows]
-        for name in names:
-            if name not in known:
-                raise unknown_name("row", name, known)
-        if not names:
-            return self
-        return replace(self, rows=tuple(row for row in self.rows if row.name in names))
-
-    def num_trainings(self, trials: int, seeds: int) -> int:
-        """Returns how many trainings all rows take together."""
-        return sum(row.num_trainings(trials, seeds) for row in self.rows)
 
 
 def table(name: str) -> Table:
@@ -149,6 +56,7 @@ _DICE_ON_MF = _of_dice(
     *(0.1634, 0.5197, 0.1084, 0.2872, 0.6975, 0.1468),
     *(0.1258, 0.5545, 0.1070, 0.2164, 0.7090, 0.1345),
 )
+_DICE_RANDOM = _of_dice(0.1274, 0.4394, 0.0843, 0.2306, 0.6255, 0.1160)
 _DICE_FIGURES = {
     "mf": {
         "none": _of_dice(
@@ -210,14 +118,33 @@ _DICE_FIGURES = {
 }
 
 
-def _dice_rows(backbone: str, more: Mapping[str, Any]) -> tuple[Row, ...]:
-    """Returns the rows of one half of DICE's table 2, `more` fixed in each."""
-    figures = _DICE_FIGURES[backbone]
+_BACKBONES: Mapping[str, Mapping[str, Any]] = {
+    "mf": {"backbone": "mf"},
+    # As in DICE's code.
+    "lightgcn": {
+        "backbone": "lightgcn",
+        "graph_layers": 2,
+        "self_loops": True,
+        "feature_dropout": 0.2,
+    },
+}
+
+
+def _dice_rows(backbone: str, *names: str) -> tuple[Row, ...]:
+    """Returns rows of DICE's table 2 and figure 4 by name, in the order of `names`."""
+    figures, more = _DICE_FIGURES[backbone], _BACKBONES[backbone]
     wide, narrow = {**_WIDE, **more}, {**_NARROW, **more}
-    return (
+    rows = (
         Row("itempop", ITEM_POP),
         Row(backbone, "mf", wide, _tuned(1e-2), figures["none"]),
-        Row("bias-i", "bias", {**wide, "biases": "item"}, _tuned(1e-2)),
+        *(
+            Row(name, "bias", {**wide, "biases": biases}, _tuned(1e-2))
+            for name, biases in (
+                ("bias-u", "user"),
+                ("bias-i", "item"),
+                ("bias-ui", "both"),
+            )
+        ),
         *(
             Row(
                 name,
@@ -231,6 +158,24 @@ def _dice_rows(backbone: str, more: Mapping[str, Any]) -> tuple[Row, ...]:
         Row("cause", "cause", narrow, _tuned(1e-2), figures["cause"], TRAIN_INTERVENED),
         Row("dice", "dice", narrow, _tuned(1e-3), figures["dice"]),
     )
+    by_name = {row.name: row for row in rows}
+    return tuple(by_name[name] for name in names)
+
+
+def _dice_variant(name: str, line: str = "", **fixed: Any) -> Row:
+    """Returns DICE on MF with something changed."""
+    return Row(
+        name,
+        "dice",
+        {**_NARROW, **_BACKBONES["mf"], **fixed},
+        _tuned(1e-3),
+        line=line,
+    )
+
+
+def _unprinted(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Returns rows of a figure, which prints no numbers."""
+    return tuple(replace(row, published={}) for row in rows)
 
 
 _DCCL_FIGURES = {
@@ -241,6 +186,8 @@ _DCCL_FIGURES = {
         "dice": _of_dccl(5.172, 2.044, 2.645, 1.034),
         "pd": _of_dccl(5.183, 2.062, 2.754, 1.076),
         "macr": _of_dccl(5.224, 2.104, 2.867, 1.137),
+        "dccl-without-ipcl": _of_dccl(5.431, 2.143, 3.202, 1.241),
+        "dccl-without-cpcl": _of_dccl(5.607, 2.216, 3.489, 1.343),
         "dccl": _of_dccl(6.171, 2.415, 3.783, 1.463),
     },
     "lightgcn": {
@@ -250,6 +197,8 @@ _DCCL_FIGURES = {
         "dice": _of_dccl(6.375, 2.498, 4.064, 1.603),
         "pd": _of_dccl(6.451, 2.514, 4.106, 1.609),
         "macr": _of_dccl(6.573, 2.552, 4.142, 1.613),
+        "dccl-without-ipcl": _of_dccl(6.717, 2.672, 4.151, 1.626),
+        "dccl-without-cpcl": _of_dccl(6.821, 2.705, 4.311, 1.653),
         "dccl": _of_dccl(7.254, 2.816, 4.613, 1.713),
     },
 }
@@ -293,7 +242,14 @@ def _dccl_rows(backbone: str) -> tuple[Row, ...]:
             figures["macr"],
         ),
         Row(name("dice"), "dice", halves, rate, figures["dice"]),
-        Row(name("dccl"), "dccl", halves, rate, figures["dccl"]),
+        *(
+            Row(name(of), "dccl", {**halves, **without}, rate, figures[of])
+            for of, without in (
+                ("dccl-without-ipcl", {"interest_weight": 0.0}),
+                ("dccl-without-cpcl", {"conformity_weight": 0.0}),
+                ("dccl", {}),
+            )
+        ),
     )
 
 
@@ -301,7 +257,10 @@ _SOFTMAX = {"click_loss": "softmax", "similarity": "cosine", "embedding_dim": 64
 _TEMPERED = _tuned(1e-3, temperature=(0.1, 0.05, 0.2))
 _FIGURE_4 = "The paper shows BIAS-I in figure 4 alone, as bars without figures."
 _NO_ITEMPOP = "The paper's table has no ItemPop."
-_ON_MF = {"backbone": "mf"}
+_NO_NUMBERS = "The paper draws this without printing a number."
+_ROWS_OF_TABLE_2 = ("ips", "ips-c", "ips-cn", "ips-cnsr", "cause", "dice")
+_ROWS_OF_FIGURE_4 = ("bias-u", "bias-i", "bias-ui", "dice")
+_ALPHAS = (0.1, 0.2, 0.5, 1.0)
 
 TABLES: Mapping[str, Table] = {
     one.name: one
@@ -310,22 +269,14 @@ TABLES: Mapping[str, Table] = {
             "dice-table2",
             "DICE and its baselines, on matrix factorisation",
             "Zheng et al., DICE, WWW 2021, table 2, MF",
-            _dice_rows("mf", _ON_MF),
+            _dice_rows("mf", "itempop", "mf", "bias-i", *_ROWS_OF_TABLE_2),
             notes=(_FIGURE_4, _NO_ITEMPOP),
         ),
         Table(
             "dice-table2-lightgcn",
             "DICE and its baselines, on LightGCN",
             "Zheng et al., DICE, WWW 2021, table 2, GCN",
-            _dice_rows(
-                "lightgcn",
-                {
-                    "backbone": "lightgcn",
-                    "graph_layers": 2,
-                    "self_loops": True,
-                    "feature_dropout": 0.2,
-                },
-            ),
+            _dice_rows("lightgcn", "itempop", "lightgcn", "bias-i", *_ROWS_OF_TABLE_2),
             notes=(_FIGURE_4, _NO_ITEMPOP),
         ),
         Table(
@@ -345,9 +296,96 @@ TABLES: Mapping[str, Table] = {
                     "dice",
                     {**_NARROW, "negatives": "uniform"},
                     _tuned(1e-3),
-                    _of_dice(0.1274, 0.4394, 0.0843, 0.2306, 0.6255, 0.1160),
+                    _DICE_RANDOM,
                 ),
             ),
+        ),
+        Table(
+            "dice-figure4",
+            "Conformity as an embedding, and as a scalar",
+            "Zheng et al., DICE, WWW 2021, figure 4",
+            (
+                *_dice_rows("mf", "mf", *_ROWS_OF_FIGURE_4),
+                *_dice_rows("lightgcn", "lightgcn"),
+                *(
+                    replace(row, name=f"lightgcn-{row.name}")
+                    for row in _dice_rows("lightgcn", *_ROWS_OF_FIGURE_4)
+                ),
+            ),
+            notes=(
+                "The paper draws bars without figures; those beside MF, LightGCN and "
+                "DICE are its table 2's.",
+            ),
+        ),
+        Table(
+            "dice-figure5",
+            "How much of what is recommended is what is popular, by cause",
+            "Zheng et al., DICE, WWW 2021, figure 5",
+            _unprinted(_dice_rows("mf", "mf", "ips", "cause", "dice")),
+            notes=(_NO_NUMBERS,),
+            axis=Axis("k", "ks", metrics=(IOU,), ks=tuple(range(10, 101, 10))),
+            maps=("mf", "ips", "cause", "dice"),
+        ),
+        Table(
+            "dice-figure6",
+            "DICE under interventions of different strength",
+            "Zheng et al., DICE, WWW 2021, figure 6",
+            _unprinted(_dice_rows("mf", "mf", "ips-cnsr", "dice")),
+            notes=(
+                _NO_NUMBERS,
+                "Its caps are 0.5, 0.7 and 0.9; here they are percentiles of the "
+                "weights. It has no MF.",
+            ),
+            axis=Axis("cap_percentile", "splits", rule="intervened"),
+        ),
+        Table(
+            "dice-ablations",
+            "DICE without its parts, and with each form of its discrepancy",
+            "Zheng et al., DICE, WWW 2021, section 4.4 and figure 7",
+            (
+                *_dice_rows("mf", "dice"),
+                replace(
+                    _dice_variant("random", negatives="uniform"),
+                    published=_DICE_RANDOM,
+                ),
+                _dice_variant("without-conformity", conformity_weight=0.0),
+                _dice_variant("without-curriculum", decay=1.0),
+                *(
+                    _dice_variant(f"discrepancy-{name}", discrepancy=name)
+                    for name in ("l1", "l2", "none")
+                ),
+            ),
+            notes=(
+                "`dice` is the paper's, with dCor. Of the others the paper prints "
+                "figures for `random` alone, in its table 3.",
+            ),
+            maps=("dice", "without-conformity"),
+        ),
+        Table(
+            "dice-figure8a",
+            "DICE with its curriculum and without, over the first alpha",
+            "Zheng et al., DICE, WWW 2021, figure 8(a)",
+            tuple(
+                _dice_variant(
+                    f"{line}-{alpha:g}",
+                    line,
+                    interest_weight=alpha,
+                    conformity_weight=alpha,
+                    decay=decay,
+                )
+                for line, decay in (("curriculum", 0.9), ("normal", 1.0))
+                for alpha in _ALPHAS
+            ),
+            notes=(_NO_NUMBERS, "The values of alpha are ours."),
+            axis=Axis("interest_weight", "rows"),
+        ),
+        Table(
+            "dice-figure8b",
+            "DICE over the share of intervened training data",
+            "Zheng et al., DICE, WWW 2021, figure 8(b)",
+            _unprinted(_dice_rows("mf", "ips-cnsr", "cause", "dice")),
+            notes=(_NO_NUMBERS,),
+            axis=Axis("intervened_training_fraction", "splits", rule="intervened"),
         ),
         Table(
             "dccl-table2",
@@ -358,6 +396,22 @@ TABLES: Mapping[str, Table] = {
             notes=(
                 "The paper does not say which form of IPS it has; beside IPS-CN stand "
                 "its figures for IPS.",
+            ),
+        ),
+        Table(
+            "dccl-figure4",
+            "DCCL and its baselines, where fewer of the test rows are of popular items",
+            "Zhao et al., DCCL, WWW 2023 Companion, figure 4",
+            _unprinted(
+                tuple(row for row in _dccl_rows("mf") if "without" not in row.name)
+            ),
+            protocol="dccl",
+            notes=(_NO_NUMBERS,),
+            axis=Axis(
+                "popular_shares",
+                "parts",
+                metrics=("hr@20", "ndcg@20"),
+                rule="popular_share",
             ),
         ),
         Table(
@@ -378,4 +432,4 @@ TABLES: Mapping[str, Table] = {
         ),
     )
 }
-"""All tables by name."""
+"""All tables and figures by name."""

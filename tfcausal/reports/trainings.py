@@ -13,7 +13,7 @@ from tfcausal.data.interactions import CheckedDataset
 from tfcausal.evaluation.validation import validator
 from tfcausal.keras_compat import keras
 from tfcausal.methods.options import MethodOptions
-from tfcausal.reports.tables import Row
+from tfcausal.reports.rows import Row
 from tfcausal.schema.protocol import EvaluationProtocol
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.callbacks import write_json
