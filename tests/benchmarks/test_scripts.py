@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.datasets import write_dataset
@@ -62,3 +63,42 @@ def test_intervened_gain(tmp_path: Path) -> None:
     )
     assert "dice, uniform negatives" in printed
     assert "do(conformity = w)" in printed
+
+
+def test_method_speed(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data")
+    printed = output(
+        "method_speed",
+        f"--dataset={tmp_path / 'data'}",
+        "--method=mf",
+        "--method=dccl",
+        "--backbone=mf",
+        "--batch_size=32",
+        "--dim=8",
+    )
+    mf, dccl = (line for line in printed.splitlines() if line.startswith("│"))
+    assert mf.split()[1:4] == ["mf", "│", "mf"]
+    assert mf.split()[-4] == "1.00"
+    assert float(dccl.split()[-4]) > 0
+
+
+def test_published_split(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, count in (("train", 12), ("test", 3)):
+        lines = [
+            " ".join(map(str, [user, *generator.choice(40, count, replace=False)]))
+            for user in range(60)
+        ]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    arguments = [
+        f"--data={tmp_path}",
+        f"--work={tmp_path / 'work'}",
+        "--epochs=1",
+        "--set=batch_size=64",
+    ]
+    printed = output("published_split", *arguments)
+    rows = [line.split() for line in printed.splitlines() if line.startswith("│")]
+    assert [row[1] for row in rows] == ["mf", "lightgcn", "lightgcn-softmax"]
+    assert all(0 < float(row[3]) < 1 for row in rows)
+    # What is trained is not trained again.
+    assert output("published_split", *arguments).count("epoch") == 3
