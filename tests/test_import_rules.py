@@ -139,7 +139,7 @@ def _room_rule(parts: tuple[str, ...], names: list[str]) -> str:
         if name not in HEIGHT:
             return f"{name} must have its place in ROOMS"
     if names[1] == room:
-        shared = ("__init__", "base", "options", "registry", "towers")
+        shared = ("__init__", "base", "click", "options", "registry", "towers")
         if room == "methods" and parts[2] not in shared:
             if names[2:] and names[2] in shared:
                 return ""

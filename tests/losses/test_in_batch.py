@@ -34,7 +34,9 @@ def by_item(values: npt.ArrayLike) -> tf.Tensor:
     return tf.constant(np.asarray(values)[found_in_batch().items.numpy()], tf.float32)
 
 
-def slow_softmax(queries: Float64s, items: Float64s, log_q: Float64s) -> float:
+def slow_softmax(
+    queries: Float64s, items: Float64s, log_q: Float64s, weights: Float64s
+) -> float:
     total = 0.0
     for row, (user, item) in enumerate(zip(USERS, ITEMS, strict=True)):
         own = np.exp(queries[row] @ items[item] - log_q[item])
@@ -43,7 +45,7 @@ def slow_softmax(queries: Float64s, items: Float64s, log_q: Float64s) -> float:
             for other in ITEMS
             if other not in user_items(user)
         )
-        total -= np.log(own / (own + others))
+        total -= weights[row] * np.log(own / (own + others))
     return total / len(USERS)
 
 
@@ -105,8 +107,10 @@ def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("block_rows")
 @pytest.mark.parametrize("corrected", [False, True])
-def test_softmax_and_its_gradient(corrected: bool) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_softmax_and_its_gradient(weighted: bool, corrected: bool) -> None:
     log_q = np.log(np.linspace(0.05, 0.4, 10)) * corrected
+    weights = np.linspace(0.1, 2.0, len(USERS)) ** weighted
     batch = found_in_batch()
     compare(
         lambda queries, candidates: in_batch_softmax(
@@ -117,8 +121,9 @@ def test_softmax_and_its_gradient(corrected: bool) -> None:
             met_columns=batch.met_columns,
             counts=batch.counts,
             log_q=by_item(log_q),
+            weights=tf.constant(weights, tf.float32) if weighted else None,
         ),
-        lambda queries, items: slow_softmax(queries, items, log_q),
+        lambda queries, items: slow_softmax(queries, items, log_q, weights),
     )
 
 

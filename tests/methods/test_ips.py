@@ -1,6 +1,7 @@
 """IPS: weights by hand, and the weighted loss pair by pair."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -39,11 +40,15 @@ WEIGHTS = {
 }
 
 
-def make(form: str) -> Method:
+def make(form: str, **given: Any) -> Method:
     rows = [item for item, count in enumerate(COUNTS) for _ in range(count)]
     model = methods.get("ips")(
         IPSOptions(
-            embedding_dim=4, num_negatives=NUM_NEGATIVES, form=form, smoothness=0.3
+            embedding_dim=4,
+            num_negatives=NUM_NEGATIVES,
+            form=form,
+            smoothness=0.3,
+            **given,
         ),
         num_users=NUM_USERS,
         num_items=NUM_ITEMS,
@@ -67,6 +72,29 @@ def test_the_loss_is_the_weighted_mean_over_all_pairs(form: str) -> None:
     terms = model.loss_terms(given, model.towers(training=True))
     assert float(terms["click"]) == pytest.approx(np.mean(losses), rel=1e-5)
     assert all(np.abs(found).max() > 1e-3 for found in gradients(model, given))
+
+
+def test_softmax_weighs_each_row_by_its_positive() -> None:
+    model = make("ips_cn", click_loss="softmax", similarity="cosine", temperature=0.5)
+    assert model.negative_sampling() is None
+    users, items = (
+        table / np.linalg.norm(table, axis=1, keepdims=True) for table in tables(model)
+    )
+    given = batch()
+    rows = list(zip(given.users.numpy(), given.positives.numpy(), strict=True))
+    shares = np.maximum([0, *range(11)], 1) / np.maximum([0, *range(11)], 1).sum()
+    losses = []
+    for user, item in rows:
+        met = {other for owner, other in rows if owner == user}
+        own = np.exp(users[user] @ items[item] / 0.5) / shares[item]
+        others = [
+            np.exp(users[user] @ items[other] / 0.5) / shares[other]
+            for _, other in rows
+            if other not in met
+        ]
+        losses.append(NORMALISED[item - 1] * -np.log(own / (own + sum(others))))
+    terms = model.loss_terms(given, model.towers(training=True))
+    assert float(terms["click"]) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_weights_count_both_training_parts(tmp_path: Path) -> None:

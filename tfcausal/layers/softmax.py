@@ -39,13 +39,20 @@ class InBatchSoftmax(keras.layers.Layer):  # type: ignore[misc]
         met = np.maximum(popularity, 1)
         self._correction = tf.constant(log_q * np.log(met / met.sum()), tf.float32)
 
-    def call(self, queries: tf.Tensor, candidates: tf.Tensor, batch: InBatch) -> Any:
+    def call(
+        self,
+        queries: tf.Tensor,
+        candidates: tf.Tensor,
+        batch: InBatch,
+        weights: tf.Tensor | None = None,
+    ) -> Any:
         """Returns the loss, [] float32.
 
         Args:
             queries: [n, dim] float32 of each row's user.
             candidates: [m, dim] float32 of the batch's distinct items.
             batch: What the rows of the batch have in common.
+            weights: [n] float32 of the rows, without a gradient; None for 1.
         """
         return in_batch_softmax(
             queries / self._temperature,
@@ -55,4 +62,5 @@ class InBatchSoftmax(keras.layers.Layer):  # type: ignore[misc]
             met_columns=batch.met_columns,
             counts=batch.counts,
             log_q=tf.gather(self._correction, batch.items),
+            weights=weights,
         )

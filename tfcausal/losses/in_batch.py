@@ -28,12 +28,14 @@ def in_batch_softmax(
     met_columns: Any,
     counts: Any,
     log_q: Any,
+    weights: Any = None,
 ) -> Any:
     """Returns the mean cross-entropy of each row's item among those of the batch.
 
-    Formula: mean_i -log( e^(s_it - q_t) / (e^(s_it - q_t) + sum_j c_j e^(s_ij - q_j)) )
+    Formula: mean_i w_i * -log( e^(s_it - q_t)
+                                / (e^(s_it - q_t) + sum_j c_j e^(s_ij - q_j)) )
     over all j that the user of row i has not met in this batch; t is the row's item.
-    Symbols: s_ij = <query i, candidate j>; q -> log_q; c -> counts
+    Symbols: s_ij = <query i, candidate j>; q -> log_q; c -> counts; w -> weights
     Reference: Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
     Recommendations, RecSys 2019, Eq. 4 and 5.
     Deviations: all items that the user has met in the batch are left out of its
@@ -49,6 +51,7 @@ def in_batch_softmax(
         counts: [m] float rows that have each item.
         log_q: [m] float log-probability with which an item is a negative; zeros for no
             correction.
+        weights: [n] float of the rows; None for 1.
     Returns:
         [] float >= 0.
     """
@@ -66,7 +69,9 @@ def in_batch_softmax(
     # The row's item counts once, however many other rows have it.
     own = ops.sum(queries * ops.take(candidates, columns, axis=0), axis=1)
     own = own - ops.take(log_q, columns)
-    weights = ops.ones_like(own) / ops.cast(ops.shape(queries)[0], own.dtype)
+    if weights is None:
+        weights = ops.ones_like(own)
+    weights = ops.stop_gradient(weights) / ops.cast(ops.shape(own)[0], own.dtype)
     total = _log_sums(
         queries, candidates, ops.log(counts) - log_q, own, weights, without_met
     )

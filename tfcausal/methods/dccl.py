@@ -18,31 +18,27 @@ learning rate. Initial values are as for all methods here, where the code draws 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.layers.contrast import PopularityContrast
-from tfcausal.layers.embedding import Similarity, similar
-from tfcausal.layers.softmax import InBatchSoftmax
+from tfcausal.layers.embedding import Similarity
 from tfcausal.losses.in_batch import Filtered
-from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, TripletBatch
-from tfcausal.methods.options import PairOptions
+from tfcausal.methods.base import TripletBatch
+from tfcausal.methods.click import ClickMethod
+from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
 from tfcausal.samplers.in_batch import InBatch
-from tfcausal.stats.negatives import Uniform
 
 INTEREST = "interest"
 CONFORMITY = "conformity"
 
-ClickLoss = Literal["bpr", "softmax"]
-
 
 @dataclass(frozen=True)
-class DCCLOptions(PairOptions):
+class DCCLOptions(ClickOptions):
     """Options of DCCL.
 
     Symbols: alpha -> interest_weight; beta -> conformity_weight
@@ -61,11 +57,6 @@ class DCCLOptions(PairOptions):
         contrast_rows: Rows that are contrasted with one another; 0 for the whole batch.
             With fewer, a large batch costs less: the contrasts' time grows with the
             product of the two.
-        click_loss: "bpr", the paper's, or "softmax" against the batch, which learns
-            more from sparse data.
-        similarity: "product", the paper's score, or "cosine" of each cause.
-        temperature: What scores are divided by in the click.
-        log_q: softmax: how much of the log of an item's share is subtracted.
     """
 
     embedding_dim: int = 32
@@ -77,18 +68,12 @@ class DCCLOptions(PairOptions):
     contrast_temperature: float = 1.0
     filtered: Filtered = "dropped"
     contrast_rows: int = 0
-    click_loss: ClickLoss = "bpr"
-    similarity: Similarity = "product"
-    temperature: float = 1.0
-    log_q: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, kind in (
             ("contrast_similarity", Similarity),
             ("filtered", Filtered),
-            ("click_loss", ClickLoss),
-            ("similarity", Similarity),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(name, getattr(self, name), get_args(kind))
@@ -97,7 +82,7 @@ class DCCLOptions(PairOptions):
 
 
 @register("dccl")
-class DCCL(Method):
+class DCCL(ClickMethod):
     """Interest and conformity kept apart by popularity-weighted contrasts."""
 
     options_class = DCCLOptions
@@ -105,19 +90,13 @@ class DCCL(Method):
 
     def make_weights(self) -> None:
         """Makes the losses that know the items' popularity."""
-        popularity = self.window.popularity
+        super().make_weights()
         self.contrast = PopularityContrast(
-            popularity,
+            self.window.popularity,
             temperature=self.options.contrast_temperature,
             similarity=self.options.contrast_similarity,
             filtered=self.options.filtered,
         )
-        if self.options.click_loss == "softmax":
-            self.softmax = InBatchSoftmax(
-                popularity,
-                temperature=self.options.temperature,
-                log_q=self.options.log_q,
-            )
 
     def cause_dims(self) -> Mapping[str, int]:
         """Returns interest, then conformity."""
@@ -125,12 +104,6 @@ class DCCL(Method):
             INTEREST: self.options.embedding_dim,
             CONFORMITY: self.options.embedding_dim,
         }
-
-    def negative_sampling(self) -> Uniform | None:
-        """Returns uniform negatives for BPR; softmax takes the batch."""
-        if self.options.click_loss == "softmax":
-            return None
-        return Uniform(self.options.num_negatives)
 
     def initial_term_weights(self) -> Mapping[str, float]:
         """Returns the weights of the three terms."""
@@ -140,14 +113,6 @@ class DCCL(Method):
             "conformity": self.options.conformity_weight,
         }
 
-    def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
-        """Normalises where the score is a cosine."""
-        return similar(embedded, self.causes(), self.options.similarity)[:, None, :]
-
-    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """Normalises where the score is a cosine."""
-        return similar(embedded, self.causes(), self.options.similarity)
-
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
@@ -156,7 +121,7 @@ class DCCL(Method):
         queries, items = towers.users(batch.users), towers.items(found.items)
         interest, conformity = self._contrasts(batch, towers, queries, items, found)
         return {
-            "click": self._click(batch, towers, queries, items, found),
+            "click": self.click(batch, towers, found=found),
             "interest": interest,
             "conformity": conformity,
         }
@@ -184,21 +149,3 @@ class DCCL(Method):
                 total + size * mean for total, mean in zip(sums, means, strict=True)
             ]
         return sums[0] / num_rows, sums[1] / num_rows
-
-    def _click(
-        self,
-        batch: TripletBatch,
-        towers: Towers,
-        queries: tf.Tensor,
-        items: tf.Tensor,
-        found: InBatch,
-    ) -> Any:
-        users = self.fold_queries(queries)
-        if self.options.click_loss == "softmax":
-            candidates = self.fold_candidates(items, found.items)
-            return self.softmax(users[:, 0], candidates, found)
-        pairs = similar(
-            towers.items(batch.items), self.causes(), self.options.similarity
-        )
-        scores = tf.reduce_sum(users * pairs, axis=-1) / self.options.temperature
-        return mean_over(bpr(scores[:, :1], scores[:, 1:]), batch.exists)

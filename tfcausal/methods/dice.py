@@ -13,20 +13,18 @@ only arise where the sampler falls back, teach the click alone.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.layers.embedding import Similarity, similar
-from tfcausal.layers.softmax import InBatchSoftmax
 from tfcausal.losses import discrepancy
 from tfcausal.losses.pairwise import bpr, masked_bpr, mean_over
-from tfcausal.methods.base import Method, TripletBatch
-from tfcausal.methods.options import PairOptions
+from tfcausal.methods.base import TripletBatch
+from tfcausal.methods.click import ClickMethod
+from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Lookup, Towers
-from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import (
     CASE_LESS_POPULAR,
     CASE_MORE_POPULAR,
@@ -35,7 +33,6 @@ from tfcausal.stats.negatives import (
     Uniform,
 )
 
-ClickLoss = Literal["bpr", "softmax"]
 NONE = "none"
 INTEREST = "interest"
 CONFORMITY = "conformity"
@@ -48,7 +45,7 @@ _DISCREPANCIES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @dataclass(frozen=True)
-class DICEOptions(PairOptions):
+class DICEOptions(ClickOptions):
     """Options of DICE.
 
     Symbols: alpha -> interest_weight and conformity_weight; beta ->
@@ -73,11 +70,6 @@ class DICEOptions(PairOptions):
         down_margin: A negative is less popular below p - down_margin; None for below
             p / 2.
         min_pool: Least number of items in a pool to draw from.
-        click_loss: "bpr", the paper's, or "softmax" of each positive against the items
-            of the batch, which learns more from sparse data.
-        similarity: "product", the paper's score, or "cosine" of each cause.
-        temperature: What scores are divided by in every loss.
-        log_q: softmax: how much of the log of an item's share is subtracted.
     """
 
     embedding_dim: int = 64
@@ -92,22 +84,12 @@ class DICEOptions(PairOptions):
     margin: float = 40.0
     down_margin: float | None = None
     min_pool: int = 40
-    click_loss: ClickLoss = "bpr"
-    similarity: Similarity = "product"
-    temperature: float = 1.0
-    log_q: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (
-            ("discrepancy", [*_DISCREPANCIES, NONE]),
-            ("click_loss", get_args(ClickLoss)),
-            ("similarity", get_args(Similarity)),
-        ):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
-        if not self.temperature > 0:
-            raise InputError(f"`temperature` must be > 0; got {self.temperature}.")
+        known = [*_DISCREPANCIES, NONE]
+        if self.discrepancy not in known:
+            raise unknown_name("discrepancy", self.discrepancy, known)
         laws = (PopularityMargin.law, Uniform.law)
         if self.negatives not in laws:
             raise InputError(
@@ -116,7 +98,7 @@ class DICEOptions(PairOptions):
 
 
 @register("dice")
-class DICE(Method):
+class DICE(ClickMethod):
     """Interest and conformity kept apart by cause-specific pairs."""
 
     options_class = DICEOptions
@@ -152,23 +134,6 @@ class DICE(Method):
             return weights
         return weights | {"discrepancy": self.options.discrepancy_weight}
 
-    def make_weights(self) -> None:
-        """Makes the loss of clicks where it is the softmax."""
-        if self.options.click_loss == "softmax":
-            self.softmax = InBatchSoftmax(
-                self.window.popularity,
-                temperature=self.options.temperature,
-                log_q=self.options.log_q,
-            )
-
-    def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
-        """Normalises where the score is a cosine."""
-        return similar(embedded, self.causes(), self.options.similarity)[:, None, :]
-
-    def fold_candidates(self, embedded: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """Normalises where the score is a cosine."""
-        return similar(embedded, self.causes(), self.options.similarity)
-
     def term_weight_decays(self) -> Mapping[str, float]:
         """Returns the curriculum: both causes' weights decay, the others stay."""
         return {"interest": self.options.decay, "conformity": self.options.decay}
@@ -189,9 +154,7 @@ class DICE(Method):
         exists = batch.exists
         positive, negative = conformity[:, :1], conformity[:, 1:]
         if self.options.click_loss == "softmax":
-            found = InBatch.of(batch.users, batch.positives)
-            others = self.fold_candidates(towers.items(found.items), found.items)
-            click = self.softmax(users[:, 0], others, found)
+            click = self.click(batch, towers)
         else:
             both = interest + conformity
             click = mean_over(bpr(both[:, :1], both[:, 1:]), exists)

@@ -7,7 +7,8 @@ negative and w as in `stats.propensity`,
 
     loss = mean w_i * -log sigmoid(s_ui - s_uj)
 
-over all pairs, not divided by the sum of the weights.
+over all pairs, not divided by the sum of the weights. With `click_loss=softmax` each
+row's in-batch cross-entropy is weighted so, which is ours.
 Deviations: the authors do not tell the smoothness of IPS-CNSR; 0.5 is ours. Popularity
 is counted on all training rows, the intervened ones included, as theirs; the table
 `popularity.parquet` counts the biased part alone, `propensity.parquet` both.
@@ -21,9 +22,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError
-from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import PairMethod, TripletBatch
-from tfcausal.methods.options import PairOptions
+from tfcausal.methods.base import TripletBatch
+from tfcausal.methods.click import ClickMethod
+from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
 from tfcausal.schema.dataset import TRAINING_PARTS
@@ -34,7 +35,7 @@ Form = Literal["ips", "ips_c", "ips_cn", "ips_cnsr"]
 
 
 @dataclass(frozen=True)
-class IPSOptions(PairOptions):
+class IPSOptions(ClickOptions):
     """Options of IPS.
 
     Attributes:
@@ -66,7 +67,7 @@ class IPSOptions(PairOptions):
 
 
 @register("ips")
-class IPS(PairMethod):
+class IPS(ClickMethod):
     """Matrix factorisation in which rare positives count for more."""
 
     options_class = IPSOptions
@@ -74,6 +75,7 @@ class IPS(PairMethod):
 
     def make_weights(self) -> None:
         """Reads the weight of each item as a positive."""
+        super().make_weights()
         num_items = self.items.num_rows
         rows = self.window.read_rows(TRAINING_PARTS)
         counts = np.bincount(rows.items, minlength=num_items)
@@ -89,8 +91,6 @@ class IPS(PairMethod):
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
-        """Returns `click`: the mean over all pairs of the weighted BPR loss."""
-        scores = self.pair_scores(batch, towers)
-        weights = tf.gather(self.item_weights, batch.positives)[:, None]
-        pairs = weights * bpr(scores[:, :1], scores[:, 1:])
-        return {"click": mean_over(pairs, batch.exists)}
+        """Returns `click`: the mean of the weighted loss over all pairs, or rows."""
+        weights = tf.gather(self.item_weights, batch.positives)
+        return {"click": self.click(batch, towers, weights=weights)}

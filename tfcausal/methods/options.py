@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tfcausal.errors import InputError
+from tfcausal.errors import InputError, unknown_name
+from tfcausal.layers.embedding import Similarity
 
 Backbone = Literal["mf", "lightgcn", "features"]
+ClickLoss = Literal["bpr", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,29 @@ class PairOptions(MethodOptions):
     """
 
     num_negatives: int = 4
+
+
+@dataclass(frozen=True)
+class ClickOptions(PairOptions):
+    """Options of methods that learn clicks from pairs, or against the batch.
+
+    Attributes:
+        click_loss: "bpr" on pairs, the papers', or "softmax" of each positive against
+            the items of the batch, which learns more from sparse data.
+        similarity: "product", the papers' score, or "cosine" of each cause.
+        temperature: What scores are divided by.
+        log_q: softmax: how much of the log of an item's share is subtracted.
+    """
+
+    click_loss: ClickLoss = "bpr"
+    similarity: Similarity = "product"
+    temperature: float = 1.0
+    log_q: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in (("click_loss", ClickLoss), ("similarity", Similarity)):
+            if getattr(self, name) not in get_args(kind):
+                raise unknown_name(name, getattr(self, name), get_args(kind))
+        if not self.temperature > 0:
+            raise InputError(f"`temperature` must be > 0; got {self.temperature}.")
