@@ -8,7 +8,6 @@ lacks (time slots, intervened rows) is said and left out. Figures are of one run
 ratio to `mf` is what to compare between machines.
 """
 
-import dataclasses
 import json
 import sys
 import time
@@ -22,31 +21,36 @@ from rich.table import Table
 
 from tests.benchmarks.processes import run_measured
 from tfcausal import methods
+from tfcausal.cli.options import build_options, parse_settings
 from tfcausal.data.interactions import open_dataset
 from tfcausal.errors import InputError
+from tfcausal.schema.options import field_types
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import compile_model, training_batches
 
 STEPS_AT_ONCE = 4
 
 
-def options_of(name: str, dim: int, **wanted: Any) -> Any:
+def options_of(name: str, dim: int, settings: dict[str, str]) -> Any:
     """Returns a method's options with `dim` coordinates over all causes."""
     options_class = methods.get(name).options_class
     causes = 2 if name in ("dice", "dccl") else 1
-    wanted |= {"embedding_dim": dim // causes}
-    names = {field.name for field in dataclasses.fields(options_class)}
-    return options_class(**{k: v for k, v in wanted.items() if k in names})
+    own = {
+        key: text for key, text in settings.items() if key in field_types(options_class)
+    }
+    return build_options([options_class], own, embedding_dim=dim // causes)[0]
 
 
-def measure(dataset: Path, name: str, batch_size: int, dim: int, **wanted: Any) -> None:
+def measure(
+    dataset: Path, name: str, batch_size: int, dim: int, settings: dict[str, str]
+) -> None:
     """Times the steps of one method and prints what it found as JSON."""
     opened = open_dataset(dataset)
     options = TrainingOptions(
         batch_size=batch_size, steps_per_execution=STEPS_AT_ONCE, l2=1e-5
     )
     try:
-        model = methods.get(name).of_dataset(opened, options_of(name, dim, **wanted))
+        model = methods.get(name).of_dataset(opened, options_of(name, dim, settings))
         batches = training_batches(opened, model, options)
     except InputError as error:
         print(json.dumps({"lacks": str(error)}))
@@ -75,6 +79,9 @@ def measure(dataset: Path, name: str, batch_size: int, dim: int, **wanted: Any) 
 @click.option("--backbone", "backbones", multiple=True, default=("mf", "lightgcn"))
 @click.option("--batch_size", "sizes", type=int, multiple=True, default=(2048, 8192))
 @click.option("--dim", default=128, show_default=True, help="Coordinates in all.")
+@click.option(
+    "--set", "texts", multiple=True, help="NAME=VALUE for methods that have it."
+)
 @click.option("--one", is_flag=True, hidden=True)
 def main(
     dataset: Path,
@@ -82,13 +89,15 @@ def main(
     backbones: tuple[str, ...],
     sizes: tuple[int, ...],
     dim: int,
+    texts: tuple[str, ...],
     one: bool,
 ) -> None:
     """Train every method for some steps and print a table."""
     if one:
-        measure(dataset, chosen[0], sizes[0], dim, backbone=backbones[0])
+        settings = parse_settings([f"backbone={backbones[0]}", *texts])
+        measure(dataset, chosen[0], sizes[0], dim, settings)
         return
-    table = Table(title=f"{dim} coordinates in all")
+    table = Table(title=" ".join([f"{dim} coordinates in all", *texts]))
     for column in (
         *("method", "backbone", "batch", "ms a step", "s an epoch", "positives/s"),
         *("against mf", "peak MiB"),
@@ -103,7 +112,8 @@ def main(
                 command = [sys.executable, "-m", "tests.benchmarks.method_speed"]
                 command += ["--one", f"--dataset={dataset}", f"--method={name}"]
                 command += [f"--backbone={backbone}", f"--batch_size={size}"]
-                usage = run_measured([*command, f"--dim={dim}"])
+                command += [f"--dim={dim}", *(f"--set={text}" for text in texts)]
+                usage = run_measured(command)
                 found = json.loads(usage.output.splitlines()[-1])
                 if "lacks" in found:
                     console.print(f"{name}: {found['lacks']}")

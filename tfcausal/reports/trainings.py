@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,22 @@ class Trainings:
     def _name(self, method: str, own: MethodOptions, options: TrainingOptions) -> str:
         content = {
             "method": method,
-            "options": asdict(own) | asdict(options),
+            # What is as by default is left out, so that an option that comes later
+            # does not give finished runs another name. A run knows all its options.
+            "options": _changed(own) | _changed(options),
             "splits": self._dataset.splits.fingerprint,
             "protocol": self._chosen.hash,
         }
         text = json.dumps(content, sort_keys=True)
         return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _changed(options: MethodOptions | TrainingOptions) -> dict[str, Any]:
+    return {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if getattr(options, field.name) != field.default
+    }
 
 
 class _Timed:
