@@ -28,8 +28,9 @@ class MethodOptions:
             layer of the graph.
         hidden_dims: features: width of each hidden layer, such as 128,64.
         feature_dim: features: coordinates of the vector of a category.
-        user_columns: features: columns of users to take; None for all.
-        item_columns: features: columns of items to take; None for all.
+        user_columns: features: columns of users to take; none for all of them, an empty
+            text for no column.
+        item_columns: features: the same of items.
         hash_buckets: features: a column with more values than this is hashed into as
             many.
         unknown_share: features: share of the users and of the items whose id a step of
