@@ -255,6 +255,11 @@ def _dccl_rows(backbone: str) -> tuple[Row, ...]:
 
 _SOFTMAX = {"click_loss": "softmax", "similarity": "cosine", "embedding_dim": 64}
 _TEMPERED = _tuned(1e-3, temperature=(0.1, 0.05, 0.2))
+_STRONG_CONTRASTS = {
+    "embedding_dim": 64,
+    "interest_weight": 1.0,
+    "conformity_weight": 1.0,
+}
 _FIGURE_4 = "The paper shows BIAS-I in figure 4 alone, as bars without figures."
 _NO_ITEMPOP = "The paper's table has no ItemPop."
 _NO_NUMBERS = "The paper draws this without printing a number."
@@ -425,8 +430,20 @@ TABLES: Mapping[str, Table] = {
                     {"similarity": "cosine", "embedding_dim": 128},
                     _TEMPERED,
                 ),
+                Row(
+                    "two_tower-product",
+                    "two_tower",
+                    {"similarity": "product", "embedding_dim": 128},
+                    _tuned(1e-3, temperature=(1.0, 0.5, 2.0)),
+                ),
                 Row("dice", "dice", _SOFTMAX, _TEMPERED),
                 Row("dccl", "dccl", _SOFTMAX, _TEMPERED),
+                Row(
+                    "dccl-bpr",
+                    "dccl",
+                    _STRONG_CONTRASTS,
+                    _tuned(1e-3, contrast_temperature=(0.2, 0.1, 0.5)),
+                ),
             ),
             calibrated=True,
         ),
