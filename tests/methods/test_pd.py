@@ -40,13 +40,17 @@ def slot_popularity() -> SlotPopularity:
 
 
 def make(
-    popularity: str = "slots", *, adjusted: bool = False, exact: str = "above"
+    popularity: str = "slots",
+    *,
+    adjusted: bool = False,
+    exact: str = "above",
+    gamma: float = GAMMA,
 ) -> Method:
     model = methods.get("pd")(
         PDOptions(
             embedding_dim=4,
             num_negatives=NUM_NEGATIVES,
-            gamma=GAMMA,
+            gamma=gamma,
             adjusted=adjusted,
             popularity=popularity,
             exact=exact,
@@ -141,12 +145,22 @@ def test_above_0_the_two_inner_products_differ(exact: str, first: int) -> None:
     model.users.table.assign(np.ones((NUM_USERS, 4)))
     model.items.table.assign(np.ones((NUM_ITEMS, 4)) * 0.25)
     model.items.table[3].assign([0.5, 0.5, 0.5, 0.5])
-    model.next_factors = np.asarray([1.0] * 3 + [0.6] + [1.0] * 8, np.float32)
+    model.log_factors = np.log([1.0] * 3 + [0.6] + [1.0] * 8).astype(np.float32)
     vectors = model.vectors()
     scores = vectors.queries[0, 0] @ vectors.candidates.T
     wanted = {"above": (1.8, 2.0), "below": (2 + math.log(0.6), 1.0)}[exact]
     assert tuple(scores[[3, 4]]) == pytest.approx(wanted)
     assert max(3, 4, key=lambda item: scores[item]) == first
+
+
+@pytest.mark.parametrize("exact", ["above", "below"])
+def test_a_large_exponent_leaves_vectors_finite(exact: str) -> None:
+    model = make("global", adjusted=True, exact=exact, gamma=6.0)
+    vectors = model.vectors()
+    assert np.isfinite(vectors.candidates).all()
+    # Item 9 was never met: its popularity is taken as 1e-9.
+    least = {"above": 0.0, "below": 6 * math.log(1e-9)}[exact]
+    assert vectors.candidates[9, -1] == pytest.approx(least, abs=1e-4)
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ class PD(PairMethod):
         gamma = self.options.gamma
         # By item, so that a batch reads only its own items' rows.
         self.factors = tf.constant((slots**gamma).T, tf.float32)
-        self.next_factors = tf.constant(following**gamma, tf.float32)
+        # As logarithms: a power of 1e-9 soon is below what float32 tells from 0.
+        self.log_factors = tf.constant(gamma * np.log(following), tf.float32)
 
     def row_facts(self) -> tuple[str, ...]:
         """Asks for each row's slot, unless there is one for all."""
@@ -135,7 +136,8 @@ class PD(PairMethod):
         """Returns i, and [i * m^gamma, m^gamma] or [i, gamma * log m] for PDA."""
         if not self.options.adjusted:
             return embedded
-        factors = tf.gather(self.next_factors, items)[:, None]
-        if self.options.exact == "above":
-            return tf.concat([embedded * factors, factors], axis=1)
-        return tf.concat([embedded, tf.math.log(factors)], axis=1)
+        logs = tf.gather(self.log_factors, items)[:, None]
+        if self.options.exact == "below":
+            return tf.concat([embedded, logs], axis=1)
+        factors = tf.exp(logs)
+        return tf.concat([embedded * factors, factors], axis=1)
