@@ -16,6 +16,7 @@ from tfcausal.errors import InputError
 from tfcausal.evaluation.validation import validator
 from tfcausal.methods.base import Method, TripletBatch
 from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.towers import Towers
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.options import TrainingOptions
@@ -234,3 +235,22 @@ def test_refusals(tmp_path: Path, dataset: CheckedDataset) -> None:
 def test_options_from_json_and_from_an_empty_text() -> None:
     options = MethodOptions(**{"hidden_dims": [4, 2], "user_columns": [""]})
     assert options == MethodOptions(hidden_dims=(4, 2), user_columns=())
+
+
+@pytest.mark.parametrize("click_loss", ["bpr", "softmax"])
+@pytest.mark.parametrize("name", ["dccl", "dice", "ips"])
+def test_a_step_looks_its_users_up_once(
+    dataset: CheckedDataset, name: str, click_loss: str
+) -> None:
+    # With features a lookup is a perceptron's work. The discrepancy has its own users.
+    given = {"discrepancy": "none"} if name == "dice" else {}
+    model = make(name, dataset, click_loss=click_loss, **given)
+    towers, asked = model.towers(training=True), []
+
+    def users(rows: tf.Tensor) -> tf.Tensor:
+        asked.append(rows)
+        return towers.users(rows)
+
+    terms = model.loss_terms(first_batch(dataset, model), Towers(users, towers.items))
+    assert np.isfinite([float(term) for term in terms.values()]).all()
+    assert len(asked) == 1

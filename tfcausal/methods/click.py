@@ -47,23 +47,29 @@ class ClickMethod(Method):
         self,
         batch: TripletBatch,
         towers: Towers,
+        users: tf.Tensor,
         *,
-        found: InBatch | None = None,
+        met: tuple[InBatch, tf.Tensor] | None = None,
         weights: tf.Tensor | None = None,
     ) -> Any:
         """Returns the mean loss of the clicks of a batch, [] float32.
 
         Args:
             batch: The batch.
-            towers: Where to look vectors up.
-            found: What the rows of the batch have in common; None to find it.
+            towers: Where to look items up.
+            users: [batch, dim] float32 from the tower of users.
+            met: What the rows of the batch have in common, and from the tower of items
+                the vectors of its distinct ones; None to find both where needed.
             weights: [batch] float32 of the rows; None for 1. The mean is not divided by
                 them.
         """
-        queries = self.fold_queries(towers.users(batch.users))
+        queries = self.fold_queries(users)
         if self.options.click_loss == "softmax":
-            found = found or InBatch.of(batch.users, batch.positives)
-            candidates = self.fold_candidates(towers.items(found.items), found.items)
+            if met is None:
+                found = InBatch.of(batch.users, batch.positives)
+                met = found, towers.items(found.items)
+            found, items = met
+            candidates = self.fold_candidates(items, found.items)
             return self.softmax(queries[:, 0], candidates, found, weights)
         pairs = self.fold_candidates(towers.items(batch.items), batch.items)
         scores = tf.reduce_sum(queries * pairs, axis=-1) / self.options.temperature

@@ -121,7 +121,7 @@ class DCCL(ClickMethod):
         queries, items = towers.users(batch.users), towers.items(found.items)
         interest, conformity = self._contrasts(batch, towers, queries, items, found)
         return {
-            "click": self.click(batch, towers, found=found),
+            "click": self.click(batch, towers, queries, met=(found, items)),
             "interest": interest,
             "conformity": conformity,
         }

@@ -143,9 +143,9 @@ class DICE(ClickMethod):
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`, `interest`, `conformity` and, if any, `discrepancy`."""
         dim = self.options.embedding_dim
-        users = self.fold_queries(towers.users(batch.users))
+        users = towers.users(batch.users)
         items = self.fold_candidates(towers.items(batch.items), batch.items)
-        queries = tf.reshape(users, (-1, 1, 2, dim))
+        queries = tf.reshape(self.fold_queries(users), (-1, 1, 2, dim))
         candidates = tf.reshape(items, (-1, 1 + self.options.num_negatives, 2, dim))
         scores = tf.reduce_sum(queries * candidates, axis=-1) / self.options.temperature
         interest, conformity = tf.unstack(scores, axis=-1)
@@ -154,7 +154,7 @@ class DICE(ClickMethod):
         exists = batch.exists
         positive, negative = conformity[:, :1], conformity[:, 1:]
         if self.options.click_loss == "softmax":
-            click = self.click(batch, towers)
+            click = self.click(batch, towers, users)
         else:
             both = interest + conformity
             click = mean_over(bpr(both[:, :1], both[:, 1:]), exists)

@@ -93,4 +93,5 @@ class IPS(ClickMethod):
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`: the mean of the weighted loss over all pairs, or rows."""
         weights = tf.gather(self.item_weights, batch.positives)
-        return {"click": self.click(batch, towers, weights=weights)}
+        users = towers.users(batch.users)
+        return {"click": self.click(batch, towers, users, weights=weights)}
