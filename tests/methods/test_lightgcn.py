@@ -158,6 +158,22 @@ def test_cause_propagates_each_pair_of_tables_over_its_own_rows(
     assert float(found["discrepancy"]) == pytest.approx(sum(squares), rel=1e-4)
 
 
+def test_cause_draws_no_dropout_outside_of_training(dataset: CheckedDataset) -> None:
+    model = make("cause", dataset, **DICE_FORM)
+    compile_model(model, OPTIONS)
+    columns = next(iter(training_batches(dataset, model, OPTIONS).dataset(0, 1)))
+    batch = TripletBatch.from_columns(columns)
+
+    def term(*, training: bool) -> float:
+        towers = model.towers(training=training)
+        return float(model.loss_terms(batch, towers)["click_intervened"])
+
+    found = [term(training=False), term(training=True)]
+    model.optimizer.iterations.assign_add(1)
+    assert term(training=False) == found[0]
+    assert term(training=True) != found[1]
+
+
 def test_dropout_is_drawn_anew_in_each_step_of_training_and_nowhere_else(
     dataset: CheckedDataset,
 ) -> None:

@@ -273,3 +273,13 @@ def test_a_side_without_features_has_no_such_signatures(
     assert "item_embedding_of_features" in found
     assert "user_embedding_of_features" not in found
     assert "recommend_of_features" not in found
+
+
+def test_a_table_without_features_serves_without_them(
+    tmp_path: Path, dataset: CheckedDataset
+) -> None:
+    run = train_small(dataset, "cause", tmp_path / "run", 1, serves="treatment")
+    version = export(run, "cause", tmp_path)
+    signatures = tf.saved_model.load(str(version)).signatures
+    assert "recommend_of_features" in signatures
+    assert "item_embedding_of_features" not in signatures

@@ -241,6 +241,7 @@ class Method(tfrs.Model):  # type: ignore[misc]
         return Towers(
             lookup(self.users, self.user_tower, step),
             lookup(self.items, self.item_tower, step),
+            training,
         )
 
     def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
@@ -267,6 +268,10 @@ class Method(tfrs.Model):  # type: ignore[misc]
     def serving_towers(self) -> Towers:
         """Returns where the vectors that recommend are looked up."""
         return self.towers(training=False)
+
+    def serving_feature_towers(self) -> tuple[FeatureTower | None, FeatureTower | None]:
+        """Returns what features add to users' and items' vectors that recommend."""
+        return self.user_tower, self.item_tower
 
     def query_vectors(self, users: tf.Tensor) -> tf.Tensor:
         """Returns float32 [batch, num_queries, dim] of int32 users [batch]."""

@@ -26,6 +26,7 @@ from tfcausal.data.interactions import CheckedDataset
 from tfcausal.data.train_window import INTERVENED
 from tfcausal.errors import InputError
 from tfcausal.layers.embedding import CausalEmbedding
+from tfcausal.layers.feature_tower import FeatureTower
 from tfcausal.layers.propagation import Propagation
 from tfcausal.losses.pairwise import bpr, mean_over
 from tfcausal.methods.base import Method, PairMethod, TripletBatch
@@ -120,16 +121,15 @@ class CausE(PairMethod):
         """Returns the part of control: the other has a graph of its own."""
         return (TRAIN,)
 
-    def treatment_towers(self, control: Towers, *, training: bool) -> Towers:
-        """Returns where the treatment's vectors are looked up.
+    def treatment_towers(self, control: Towers) -> Towers:
+        """Returns where the treatment's vectors are looked up in the same step.
 
         Args:
             control: The towers of control, whose users serve both but on LightGCN.
-            training: Whether this is a step of training, which has feature dropout.
         """
         if self._treatment_graph is None:
-            return Towers(control.users, self.treatment)
-        seed = self.dropout_seed() if training else None
+            return Towers(control.users, self.treatment, control.training)
+        seed = self.dropout_seed() if control.training else None
         return propagated(
             self._treatment_graph, self.treatment_users, self.treatment, seed
         )
@@ -158,7 +158,7 @@ class CausE(PairMethod):
         A term without a row in the batch is 0. The discrepancy is the mean over the
         coordinates of the batch's distinct items, and on LightGCN also of its users.
         """
-        treated = self.treatment_towers(towers, training=True)
+        treated = self.treatment_towers(towers)
         control = self.pair_scores(batch, towers)
         treatment = self.pair_scores(batch, treated)
         intervened = tf.equal(batch.facts[INTERVENED], 1)[:, None]
@@ -194,8 +194,13 @@ class CausE(PairMethod):
         """Returns the towers of the table that serves."""
         control = self.towers(training=False)
         if self.options.serves == "treatment":
-            return self.treatment_towers(control, training=False)
+            return self.treatment_towers(control)
         return control
+
+    def serving_feature_towers(self) -> tuple[FeatureTower | None, FeatureTower | None]:
+        """Returns no features of items where the treatment table serves."""
+        users, items = super().serving_feature_towers()
+        return users, None if self.options.serves == "treatment" else items
 
 
 def _mean_square(difference: tf.Tensor) -> tf.Tensor:

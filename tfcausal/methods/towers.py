@@ -24,10 +24,12 @@ class Towers:
     Attributes:
         users: Looks users up.
         items: Looks items up.
+        training: Whether the step is one of training, which draws dropout.
     """
 
     users: Lookup
     items: Lookup
+    training: bool = False
 
 
 def propagated(
@@ -50,7 +52,9 @@ def propagated(
         dropout_seed,
     )
     return Towers(
-        lambda rows: tf.gather(of_users, rows), lambda rows: tf.gather(of_items, rows)
+        lambda rows: tf.gather(of_users, rows),
+        lambda rows: tf.gather(of_items, rows),
+        dropout_seed is not None,
     )
 
 

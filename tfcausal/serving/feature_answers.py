@@ -66,10 +66,11 @@ class FeatureAnswers:
             Cases as `check_saved_model` reads them.
         """
         cases = []
-        if self._method.user_tower is not None:
-            cases += self._of_users(self._method.user_tower, k, num_rows)
-        if self._method.item_tower is not None:
-            cases.append(self._of_items(self._method.item_tower, num_rows))
+        of_users, of_items = self._method.serving_feature_towers()
+        if of_users is not None:
+            cases += self._of_users(of_users, k, num_rows)
+        if of_items is not None:
+            cases.append(self._of_items(of_items, num_rows))
         return cases
 
     def _of_users(

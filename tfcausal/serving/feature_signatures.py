@@ -75,8 +75,9 @@ class FeatureServingModel(ServingModel):
         self._factors = factors
         self._fold_queries = method.fold_queries
         self._fold_candidates = method.fold_candidates
-        self._user_side = _Side.of(method.user_tower)
-        self._item_side = _Side.of(method.item_tower)
+        of_users, of_items = method.serving_feature_towers()
+        self._user_side = _Side.of(of_users)
+        self._item_side = _Side.of(of_items)
         # Of the method only the variables are a part of this one, and are saved.
         self.learned = method.trainable_variables
         sides = [side for side in (self._user_side, self._item_side) if side]
