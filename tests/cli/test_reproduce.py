@@ -240,6 +240,11 @@ def test_names_all_tables_where_none_is_named(
         (["dice-table2", "--protocol=dcie"], "Did you mean `dice`"),
         (["dice-table2", "--protocol=dcr"], "must have the cut-offs 20 and 50"),
         (["dice-table2", "--trials=0"], "`trials` must be >= 1"),
+        (["dice-table2", "--tune", "l2_=0"], "Did you mean `l2`"),
+        (["dice-table2", "--tune", "gamma=0.1"], "Unknown tuned option `gamma`"),
+        (["dice-table2", "--tune", "l2=1e-5,1e-5"], "must not repeat a value"),
+        (["dice-table2", "--tune", "l2=1e-5,-1"], "`l2` must be"),
+        (["dice-table2", "--tune", "l2=1e-5,low"], "must be of type float; got low"),
         (["dice-table2", "--plot=bars.pdf"], "must end in .png"),
     ],
 )

@@ -127,6 +127,19 @@ def test_rows_are_chosen_in_the_order_of_the_table() -> None:
     assert one.only(()) == one
 
 
+def test_other_values_to_tune_over_go_to_the_rows_that_tune_it() -> None:
+    before = table("dccl-table2")
+    after = before.tuned_over({"gamma": (0.3,), "l2": (1e-3, 1e-4)})
+    for old, new in zip(before.rows, after.rows, strict=True):
+        assert new.tuned.keys() == old.tuned.keys()
+        assert new.tuned["l2"] == (1e-3, 1e-4)
+        assert new.tuned["learning_rate"] == old.tuned["learning_rate"]
+        assert new.tuned.get("gamma", (0.3,)) == (0.3,)
+    assert before.tuned == {"learning_rate", "l2", "gamma", "reference_score"}
+    (pd,) = (row for row in after.rows if row.name == "pd")
+    assert pd.num_settings == 4 * 2 * 1
+
+
 def test_misspelt_names_get_advice() -> None:
     with pytest.raises(InputError, match="Did you mean `dice-table2`"):
         table("dice-tabel2")

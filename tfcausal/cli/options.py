@@ -10,9 +10,12 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.options import field_meanings, field_types, parse_value
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, str]:
+def parse_settings(settings: Iterable[str], flag: str = "--set") -> dict[str, str]:
     """Splits `name=value` texts.
 
+    Args:
+        settings: The texts.
+        flag: The option that they were given as, for the message.
     Raises:
         InputError: If a text has another form, or a name stands twice.
     """
@@ -20,9 +23,9 @@ def parse_settings(settings: Iterable[str]) -> dict[str, str]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
-            raise InputError(f"`--set` must be name=value; got {setting}.")
+            raise InputError(f"`{flag}` must be name=value; got {setting}.")
         if name in parsed:
-            raise InputError(f"`--set {name}` must be given once; got it twice.")
+            raise InputError(f"`{flag} {name}` must be given once; got it twice.")
         parsed[name] = value
     return parsed
 

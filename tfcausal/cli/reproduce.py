@@ -118,6 +118,14 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
     "batch_size or margin; may be given again and again.",
 )
 @click.option(
+    "--tune",
+    "ranges",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Values to tune an option over in place of the table's, the first tried "
+    "first, for all rows that tune it; may be given again for another option.",
+)
+@click.option(
     "--row",
     "rows",
     multiple=True,
@@ -158,6 +166,7 @@ def command(
     seeds: int,
     epochs: int,
     settings: tuple[str, ...],
+    ranges: tuple[str, ...],
     rows: tuple[str, ...],
     protocol_name: str | None,
     calibrated: bool,
@@ -188,6 +197,7 @@ def command(
     tf.get_logger().setLevel("ERROR")
     if plot:
         require_plots(plot)
+    asked = asked.tuned_over(_ranges(asked, ranges))
     training, of_methods = _options(asked, settings, epochs)
     plan = Plan(trials, seeds, calibrated, training, of_methods)
     datasets = [open_dataset(folder) for folder in dataset_folders]
@@ -235,22 +245,53 @@ def command(
         click.echo(f"written to {path}")
 
 
+def _kinds(asked: Table) -> dict[str, Any]:
+    """Returns the type of each option of the rows' methods."""
+    from tfcausal.reports.reproduction import options_classes
+
+    return {
+        name: kind
+        for options_class in options_classes(asked)
+        for name, kind in field_types(options_class).items()
+    }
+
+
+def _ranges(asked: Table, texts: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    """Reads --tune, and finds values that cannot be trained before any training."""
+    from tfcausal.reports.trainings import options_of
+    from tfcausal.training.options import TrainingOptions
+
+    kinds = _kinds(asked) | field_types(TrainingOptions)
+    ranges: dict[str, tuple[Any, ...]] = {}
+    for name, text in parse_settings(texts, "--tune").items():
+        if name not in asked.tuned:
+            raise unknown_name("tuned option", name, asked.tuned)
+        values = [parse_value(name, one, kinds[name]) for one in text.split(",")]
+        if len(set(values)) < len(values):
+            raise InputError(f"`--tune {name}` must not repeat a value; got {text}.")
+        for row in asked.rows:
+            for value in values if name in row.tuned else ():
+                options_of(row.method, {**row.fixed, name: value}, TrainingOptions())
+        ranges[name] = tuple(values)
+    return ranges
+
+
 def _options(
     asked: Table, settings: tuple[str, ...], epochs: int
 ) -> tuple["TrainingOptions", dict[str, Any]]:
     """Splits --set into options of training and options of the rows' methods."""
-    from tfcausal.reports.reproduction import options_classes
     from tfcausal.training.options import TrainingOptions
 
     parsed = parse_settings(settings)
     of_training = set(field_types(TrainingOptions))
-    kinds: dict[str, Any] = {}
-    for options_class in options_classes(asked):
-        kinds |= field_types(options_class)
+    kinds = _kinds(asked)
     of_methods: dict[str, Any] = {}
     for name in list(parsed):
-        if any(name in row.tuned for row in asked.rows):
-            raise InputError(f"`--set {name}` must not be given: rows are tuned on it.")
+        if name in asked.tuned:
+            raise InputError(
+                f"`--set {name}` must not be given: rows are tuned on it. Give the "
+                f"values to try, or a single one, as --tune {name}={parsed[name]}."
+            )
         if name == "seed":
             raise InputError(
                 "`--set seed` must be given as --seeds, how many there are."

@@ -125,6 +125,11 @@ class Table:
         return SHOWN
 
     @property
+    def tuned(self) -> frozenset[str]:
+        """The options that rows are tuned over."""
+        return frozenset(name for row in self.rows for name in row.tuned)
+
+    @property
     def has_many_splits(self) -> bool:
         """Whether each value of the axis is a data set of its own."""
         return self.axis is not None and self.axis.over == "splits"
@@ -142,6 +147,22 @@ class Table:
         if not names:
             return self
         return replace(self, rows=tuple(row for row in self.rows if row.name in names))
+
+    def tuned_over(self, values: Mapping[str, tuple[Any, ...]]) -> "Table":
+        """Returns the table with other values to tune an option over.
+
+        Args:
+            values: Option to its values, the first to be tried first; they go to all
+                rows that tune the option.
+        """
+        rows = (
+            replace(
+                row,
+                tuned={name: values.get(name, own) for name, own in row.tuned.items()},
+            )
+            for row in self.rows
+        )
+        return replace(self, rows=tuple(rows))
 
     def num_trainings(self, trials: int, seeds: int) -> int:
         """Returns how many trainings all rows take together."""

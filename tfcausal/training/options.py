@@ -1,5 +1,6 @@
 """Options of training, the same for every method."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +57,11 @@ class TrainingOptions:
         for name in ("epochs", "batch_size", "checkpoint_steps", "steps_per_execution"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
+        for name in ("l2", "min_learning_rate", "reduce_patience", "stop_patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"`{name}` must be >= 0 and finite; got {getattr(self, name)}."
+                )
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
