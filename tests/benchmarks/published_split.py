@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import rich.console
@@ -34,16 +35,18 @@ from beam_jobs.split import run as split
 from tfcausal.cli.options import build_options, parse_settings
 from tfcausal.data.interactions import (
     CheckedDataset,
+    Interactions,
     index_interactions,
     open_dataset,
+    read_popularity,
 )
-from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
+from tfcausal.evaluation.evaluator import evaluate
 from tfcausal.evaluation.validation import evaluation_set
 from tfcausal.methods.mf import MFOptions
 from tfcausal.methods.two_tower import TwoTowerOptions
 from tfcausal.reports.rows import Row
 from tfcausal.reports.trainings import Trainings
-from tfcausal.schema.protocol import EvaluationProtocol, protocol
+from tfcausal.schema.protocol import protocol
 from tfcausal.training.options import TrainingOptions
 
 METRICS = ("recall@20", "ndcg@20")
@@ -82,9 +85,7 @@ def prepared(data: Path, work: Path) -> CheckedDataset:
     return open_dataset(root)
 
 
-def published_test(
-    data: Path, work: Path, dataset: CheckedDataset, chosen: EvaluationProtocol
-) -> EvaluationSet:
+def published_test(data: Path, work: Path, dataset: CheckedDataset) -> Interactions:
     """Reads the published test rows."""
     users, items = [], []
     for line in (data / "test.txt").read_text(encoding="utf-8").splitlines():
@@ -93,7 +94,7 @@ def published_test(
         items += met
     file = work / "test.parquet"
     pq.write_table(pa.table({"user_id": users, "item_id": items}), file)
-    return evaluation_set(dataset, index_interactions(file, dataset), chosen)
+    return index_interactions(file, dataset)
 
 
 @click.command()
@@ -119,7 +120,8 @@ def main(
     dataset = prepared(data, work)
     # What was kept from training for validation is history all the same.
     chosen = replace(protocol("dice"), mask=("train", "validation"))
-    test = published_test(data, work, dataset, chosen)
+    rows = published_test(data, work, dataset)
+    test = evaluation_set(dataset, rows, chosen)
     given = parse_settings(texts)
     classes = [MFOptions, TwoTowerOptions, TrainingOptions]
     built = build_options(classes, given, epochs=epochs)
@@ -128,6 +130,12 @@ def main(
         for name in given
     }
     console = rich.console.Console(width=110)
+    popularity = read_popularity(dataset)
+    console.print(
+        "Training rows of a row's item, in the mean: "
+        f"{np.average(popularity, weights=popularity):.0f} of training rows, "
+        f"{popularity[rows.items].mean():.0f} of test rows"
+    )
     table = rich.table.Table(title="Published split, 64 coordinates")
     for column in ("row", *METRICS, "published", "seconds"):
         left = column == "row"

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,18 @@ import numpy as np
 import pytest
 
 from tests.datasets import write_dataset
+from tests.methods.backbones import OPTIONS, run_dice
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
-from tfcausal.evaluation.validation import validator
 from tfcausal.methods.base import Method, TripletBatch
 from tfcausal.methods.options import MethodOptions
 from tfcausal.methods.towers import Towers
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.vectors import CausalVectors
-from tfcausal.training.options import TrainingOptions
 from tfcausal.training.restored import load_model
 from tfcausal.training.run import Run, load_run
-from tfcausal.training.trainer import compile_model, train, training_batches
+from tfcausal.training.trainer import compile_model, training_batches
 
 import tensorflow as tf  # isort: skip
 
@@ -32,13 +30,6 @@ TOWER: dict[str, Any] = {
     "feature_dim": 4,
     "unknown_share": 0.2,
 }
-OPTIONS = TrainingOptions(
-    epochs=3,
-    batch_size=64,
-    checkpoint_steps=5,
-    steps_per_execution=2,
-    monitor="recall@20",
-)
 
 
 @pytest.fixture(scope="module")
@@ -118,38 +109,20 @@ def test_hidden_ids_change_with_the_step_and_only_in_training(
     assert hidden(training=False).tolist() == [True] + [False] * (len(rows) - 1)
 
 
-def run_dice(dataset: CheckedDataset, folder: Path, *, stop_at: int = -1) -> Run:
-    """Trains; stops at the end of an epoch, before its checkpoint is written."""
-    method_options = methods.get("dice").options_class(
-        embedding_dim=8, learning_rate=0.02, margin=3.0, min_pool=5, **TOWER
-    )
-    judge = validator(dataset, monitor=OPTIONS.monitor)
-    seen = 0
-
-    def validate(vectors: CausalVectors) -> Mapping[str, float]:
-        nonlocal seen
-        seen += 1
-        if seen == stop_at:
-            raise KeyboardInterrupt
-        return judge(vectors)
-
-    return train(dataset, "dice", method_options, OPTIONS, folder, validate, verbose=0)
-
-
 @pytest.fixture(scope="module")
 def run(dataset: CheckedDataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_dice(dataset, tmp_path_factory.mktemp("runs") / "unbroken")
+    return run_dice(dataset, tmp_path_factory.mktemp("runs") / "unbroken", TOWER)
 
 
 def test_stopped_and_run_again_gives_the_same_bytes(
     dataset: CheckedDataset, run: Run, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_dice(dataset, tmp_path / "again", stop_at=2)
-    again = run_dice(dataset, tmp_path / "again")
+        run_dice(dataset, tmp_path / "again", TOWER, stop_at=2)
+    again = run_dice(dataset, tmp_path / "again", TOWER)
     assert checksums(again.folder / "vectors") == checksums(run.folder / "vectors")
     # As run.json has lists for tuples: asked for again, it is the same run.
-    assert run_dice(dataset, run.folder).manifest == run.manifest
+    assert run_dice(dataset, run.folder, TOWER).manifest == run.manifest
 
 
 def test_an_option_that_has_come_since_counts_as_its_default(
@@ -162,9 +135,9 @@ def test_an_option_that_has_come_since_counts_as_its_default(
         (copy / "run.json").write_text(json.dumps(description))
         if refused:
             with pytest.raises(InputError, match=r"unknown_share 0\.1 there, 0.2 here"):
-                run_dice(dataset, copy)
+                run_dice(dataset, copy, TOWER)
         else:
-            assert run_dice(dataset, copy).manifest == run.manifest
+            assert run_dice(dataset, copy, TOWER).manifest == run.manifest
 
 
 def test_a_run_gives_its_model_back(dataset: CheckedDataset, run: Run) -> None:

@@ -1,7 +1,7 @@
 """Methods on LightGCN's backbone: propagated vectors in place of learned ones."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,17 @@ import numpy.typing as npt
 import pytest
 
 from tests.datasets import write_dataset
+from tests.methods.backbones import OPTIONS, run_dice
 from tests.stats.test_graph import normalised
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset, read_part
 from tfcausal.errors import InputError
-from tfcausal.evaluation.validation import validator
 from tfcausal.methods.base import Method, TripletBatch
 from tfcausal.methods.options import MethodOptions
 from tfcausal.schema.dataset import TRAIN, TRAIN_INTERVENED
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.options import field_meanings
-from tfcausal.schema.vectors import CausalVectors
-from tfcausal.training.options import TrainingOptions
-from tfcausal.training.run import Run
-from tfcausal.training.trainer import compile_model, train, training_batches
+from tfcausal.training.trainer import compile_model, training_batches
 
 import tensorflow as tf  # isort: skip
 
@@ -33,13 +30,6 @@ DICE_FORM = {
     "self_loops": True,
     "feature_dropout": 0.2,
 }
-OPTIONS = TrainingOptions(
-    epochs=3,
-    batch_size=64,
-    checkpoint_steps=5,
-    steps_per_execution=2,
-    monitor="recall@20",
-)
 
 
 @pytest.fixture(scope="module")
@@ -193,35 +183,17 @@ def test_dropout_is_drawn_anew_in_each_step_of_training_and_nowhere_else(
     assert np.array_equal(without, users(training=False))
 
 
-def run_dice(dataset: CheckedDataset, folder: Path, *, stop_at: int = -1) -> Run:
-    """Trains; stops at the end of an epoch, before its checkpoint is written."""
-    method_options = methods.get("dice").options_class(
-        embedding_dim=8, learning_rate=0.02, margin=3.0, min_pool=5, **DICE_FORM
-    )
-    judge = validator(dataset, monitor=OPTIONS.monitor)
-    seen = 0
-
-    def validate(vectors: CausalVectors) -> Mapping[str, float]:
-        nonlocal seen
-        seen += 1
-        if seen == stop_at:
-            raise KeyboardInterrupt
-        return judge(vectors)
-
-    return train(dataset, "dice", method_options, OPTIONS, folder, validate, verbose=0)
-
-
 def test_stopped_and_run_again_gives_the_same_bytes(
     dataset: CheckedDataset, tmp_path: Path
 ) -> None:
-    unbroken = run_dice(dataset, tmp_path / "unbroken")
+    unbroken = run_dice(dataset, tmp_path / "unbroken", DICE_FORM)
     with pytest.raises(KeyboardInterrupt):
-        run_dice(dataset, tmp_path / "again", stop_at=2)
+        run_dice(dataset, tmp_path / "again", DICE_FORM, stop_at=2)
     # The stop came in the middle of the second epoch.
     reader = tf.train.load_checkpoint(str(tmp_path / "again/checkpoints"))
     assert reader.get_tensor("progress/epoch/.ATTRIBUTES/VARIABLE_VALUE") == 1
     assert reader.get_tensor("progress/step/.ATTRIBUTES/VARIABLE_VALUE") > 0
-    again = run_dice(dataset, tmp_path / "again")
+    again = run_dice(dataset, tmp_path / "again", DICE_FORM)
     assert checksums(again.folder / "vectors") == checksums(unbroken.folder / "vectors")
     history = [run.folder / "history.json" for run in (again, unbroken)]
     assert history[0].read_text() == history[1].read_text()

@@ -86,7 +86,8 @@ def test_cut_rows_against_a_plain_loop(repeats: Repeats, num_buckets: int) -> No
     dropped = 0 if num_buckets else changed["rows_of_cut_users"]
     dropped += 0 if num_buckets else changed["rows_of_cut_items"]
     assert len(found) == len(table) - dropped - changed["rows_repeated_in_buckets"]
-    keys = list(zip(*[found[n].to_pylist() for n in ("user_id", "timestamp")]))  # noqa: B905
+    columns = (found[name].to_pylist() for name in ("user_id", "timestamp"))
+    keys = list(zip(*columns, strict=True))
     assert keys == sorted(keys)
     if repeats == "keep":
         met: Counter[tuple[str, str]] = Counter()

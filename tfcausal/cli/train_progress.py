@@ -25,7 +25,7 @@ def best_epoch(history: list[dict[str, Any]], monitor: str) -> dict[str, Any]:
     return max(history, key=lambda epoch: float(epoch[f"val_{monitor}"]))
 
 
-class ShowEpochs(keras.callbacks.Callback):  # type: ignore[misc]
+class ShowEpochs(keras.callbacks.Callback):
     """Shows the loss and the monitored metric alone; history.json has all of them.
 
     Must stand behind the validation, which writes the history.

@@ -12,7 +12,7 @@ from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import Int64s
 
 
-class PopularityContrast(keras.layers.Layer):  # type: ignore[misc]
+class PopularityContrast(keras.layers.Layer):
     """What a user met against the rest of the batch, once for each of two causes.
 
     The first half of the coordinates learns interest, most from unpopular items; the

@@ -73,7 +73,7 @@ def uniform_table(seed: int, purpose: str, num_rows: int, scale: Float32s) -> Fl
     return table
 
 
-class CausalEmbedding(keras.layers.Layer):  # type: ignore[misc]
+class CausalEmbedding(keras.layers.Layer):
     """One table for all causes of a user or an item.
 
     A lookup touches one row instead of one in each cause's table; as Adam works on each

@@ -16,7 +16,7 @@ from tfcausal.schema.vectors import Float32s
 from tfcausal.stats import mixing
 
 
-class FeatureTower(keras.layers.Layer):  # type: ignore[misc]
+class FeatureTower(keras.layers.Layer):
     """The id's vector, and what a multilayer perceptron adds to it from features.
 
     Symbols: e_r -> the id's vector; c -> for each column of categories the mean of its

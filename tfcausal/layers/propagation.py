@@ -93,7 +93,7 @@ class Propagation:
         """
         drops = self._drops(users, items, seed)
 
-        @tf.custom_gradient  # type: ignore[misc]
+        @tf.custom_gradient
         def propagate(users: tf.Tensor, items: tf.Tensor) -> tuple[_Sides, Any]:
             layer = total = (users, items)
             for drop in drops:

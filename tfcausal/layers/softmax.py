@@ -12,7 +12,7 @@ from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import Int64s
 
 
-class InBatchSoftmax(keras.layers.Layer):  # type: ignore[misc]
+class InBatchSoftmax(keras.layers.Layer):
     """The mean cross-entropy of each row's item among the items of its batch.
 
     The probability with which an item is a negative is its share of the rows; log_q

@@ -87,7 +87,7 @@ class TripletBatch:
         return self.support > 0
 
 
-class Method(tfrs.Model):  # type: ignore[misc]
+class Method(tfrs.Model):
     """Base of all methods: a two-tower model of users and items.
 
     A subclass says which coordinates have which cause, who its negatives are and what

@@ -204,19 +204,12 @@ class _Contents:
     def cases(self) -> list[dict[str, Any]]:
         """Returns requests with the answers that must come."""
         users, items = (self.ids[kind].to_pylist() for kind in ("users", "items"))
-        given: dict[str, Any] = {
-            "users": users,
-            "items": items,
-            "seen": self.seen,
-            "popularity": self.popularity,
-        }
-        cases = LiveAnswers(self.vectors, **given).cases(self.k)
+        live = LiveAnswers(self.vectors, users, items, self.seen, self.popularity)
+        cases = live.cases(self.k)
         if self.method is None:
             return cases
-        live = FeatureAnswers(
-            self.method, self.dataset, self.vectors, self._calibrated, **given
-        )
-        return cases + live.cases(self.k)
+        of_features = FeatureAnswers(self.method, self.dataset, live, self._calibrated)
+        return cases + of_features.cases(self.k)
 
     def _calibrated(self, vectors: CausalVectors) -> CausalVectors:
         if self.calibration is None:

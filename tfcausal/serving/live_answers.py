@@ -1,6 +1,8 @@
 """What an exported model must answer, computed from the vectors without it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,33 +16,27 @@ _MORE_PLACES = 50
 """Places beyond k, so that nearly equal scores may change places."""
 
 
+@dataclass(frozen=True)
 class LiveAnswers:
-    """Answers requests by numpy and `rank_all`."""
+    """Answers requests by numpy and `rank_all`.
 
-    def __init__(
-        self,
-        vectors: CausalVectors,
-        *,
-        users: Sequence[str],
-        items: Sequence[str],
-        seen: ItemLists,
-        popularity: Int64s,
-    ) -> None:
-        """Keeps what the answers come from.
+    Attributes:
+        vectors: Of all users and items.
+        users: User ids by index, the unknown one at 0.
+        items: Item ids by index, likewise.
+        seen: Items of each user.
+        popularity: [num_items] int64.
+    """
 
-        Args:
-            vectors: Of all users and items.
-            users: User ids by index, the unknown one at 0.
-            items: Item ids by index, likewise.
-            seen: Items of each user.
-            popularity: [num_items] int64.
-        """
-        self._vectors = vectors
-        self._users = users
-        self._items = items
-        self._item_index = {item: index for index, item in enumerate(items)}
-        self._seen = seen
-        self._popularity = popularity
+    vectors: CausalVectors
+    users: Sequence[str]
+    items: Sequence[str]
+    seen: ItemLists
+    popularity: Int64s
+
+    @cached_property
+    def _item_index(self) -> dict[str, int]:
+        return {item: index for index, item in enumerate(self.items)}
 
     def cases(self, k: int, *, num_users: int = 8) -> list[dict[str, Any]]:
         """Returns requests to every signature with their answers.
@@ -52,11 +48,11 @@ class LiveAnswers:
         Returns:
             Cases as `check_saved_model` reads them.
         """
-        users = evenly(len(self._users), num_users)
-        stranger = unused_name(self._users)
-        asked = [*(self._users[user] for user in users.tolist()), stranger]
+        users = evenly(len(self.users), num_users)
+        stranger = unused_name(self.users)
+        asked = [*(self.users[user] for user in users.tolist()), stranger]
         indices = np.append(users, UNKNOWN_INDEX).astype(np.int32)
-        ones = dict.fromkeys(self._vectors.causes, np.ones(len(asked)))
+        ones = dict.fromkeys(self.vectors.causes, np.ones(len(asked)))
         nobody: list[list[str]] = [[] for _ in asked]
         usual = self.lists(indices, ones, k, nobody, exclude_seen=True)
         cases = [
@@ -68,7 +64,7 @@ class LiveAnswers:
         ]
         best = [[row[0], "", "\N{REPLACEMENT CHARACTER}"] for row in usual["item_id"]]
         requests = [(ones, best, True, k)]
-        for cause in self._vectors.causes:
+        for cause in self.vectors.causes:
             varied = np.linspace(0, 2, len(asked))
             requests.append((ones | {cause: varied}, best, False, k + 1))
         for weights, excluded, exclude_seen, length in requests:
@@ -93,12 +89,12 @@ class LiveAnswers:
         return [*cases, *self._of_pairs(asked, indices)]
 
     def _of_pairs(self, asked: list[str], users: Int32s) -> list[dict[str, Any]]:
-        items = np.resize(evenly(len(self._items), len(asked)), len(asked))
-        names = [self._items[item] for item in items.tolist()]
+        items = np.resize(evenly(len(self.items), len(asked)), len(asked))
+        names = [self.items[item] for item in items.tolist()]
         known = users != UNKNOWN_INDEX
-        queries = self._vectors.queries[users]
+        queries = self.vectors.queries[users]
         terms, scores = self._terms(queries, items[:, None])
-        scores[~known, 0] = self._popularity[items[~known]]
+        scores[~known, 0] = self.popularity[items[~known]]
         return [
             {
                 "signature": "explain",
@@ -123,7 +119,7 @@ class LiveAnswers:
             {
                 "signature": "item_embedding",
                 "inputs": {"item_id": names},
-                "expected": {"embedding": self._vectors.candidates[items].tolist()},
+                "expected": {"embedding": self.vectors.candidates[items].tolist()},
             },
         ]
 
@@ -145,7 +141,7 @@ class LiveAnswers:
             excluded: Ids of items that each list leaves out.
             exclude_seen: Whether lists leave out what their users have seen.
         """
-        vectors, num_items = self._vectors, len(self._items) - 1
+        vectors, num_items = self.vectors, len(self.items) - 1
         scale = np.ones((len(users), 1, vectors.dim), np.float32)
         for cause, weight in weights.items():
             scale[:, :, vectors.causes[cause]] = weight[:, None, None]
@@ -154,7 +150,7 @@ class LiveAnswers:
         for user, names in zip(users, excluded, strict=True):
             found = [self._item_index.get(name, UNKNOWN_INDEX) for name in names]
             if exclude_seen:
-                found += self._seen.of(np.asarray([user]))[1].tolist()
+                found += self.seen.of(np.asarray([user]))[1].tolist()
             masked.append(np.unique([UNKNOWN_INDEX, *found]).astype(np.int32))
         lists = ItemLists(
             np.cumsum([0, *map(len, masked)]), np.concatenate(masked, dtype=np.int32)
@@ -167,7 +163,7 @@ class LiveAnswers:
         scores = np.concatenate([block.scores for block in blocks])
         terms, _ = self._terms(queries, items)
         for row in np.flatnonzero(users == UNKNOWN_INDEX):
-            popularity = self._popularity.astype(np.float64)
+            popularity = self.popularity.astype(np.float64)
             popularity[masked[row]] = -np.inf
             items[row] = np.argsort(-popularity, kind="stable")[:depth]
             scores[row] = popularity[items[row]]
@@ -177,7 +173,7 @@ class LiveAnswers:
         listed = items != UNKNOWN_INDEX
         length = min(k, num_items)
         return {
-            "item_id": [[self._items[item] for item in row] for row in items.tolist()],
+            "item_id": [[self.items[item] for item in row] for row in items.tolist()],
             "score": np.where(listed, scores, 0.0).tolist(),
             **{name: (term * listed).tolist() for name, term in terms.items()},
             "count": listed[:, :length].sum(axis=1).tolist(),
@@ -186,12 +182,12 @@ class LiveAnswers:
 
     def _terms(self, queries: Float32s, items: Any) -> tuple[dict[str, Any], Any]:
         """Returns each cause's terms of the winning queries and the scores, [n, k]."""
-        candidates = self._vectors.candidates[items].astype(np.float64)
+        candidates = self.vectors.candidates[items].astype(np.float64)
         terms = {
             f"score_{cause}": np.einsum(
                 "nqd,nkd->nkq", queries[:, :, part], candidates[:, :, part]
             )
-            for cause, part in self._vectors.causes.items()
+            for cause, part in self.vectors.causes.items()
         }
         totals = np.sum(list(terms.values()), axis=0)
         winner = totals.argmax(axis=2)[:, :, None]

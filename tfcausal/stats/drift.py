@@ -117,14 +117,11 @@ class Totals:
     @classmethod
     def of(cls, shards: Sequence[ShardTotals]) -> "Totals":
         """Adds shards up, in any order."""
-        sums: list[int] = np.sum(
-            [
-                (*shard.ids, *shard.rows, shard.rows_vanished, shard.rows_new)
-                for shard in shards
-            ],
-            axis=0,
-            dtype=np.int64,
-        ).tolist()  # type: ignore[assignment]
+        counted = [
+            (*shard.ids, *shard.rows, shard.rows_vanished, shard.rows_new)
+            for shard in shards
+        ]
+        sums = [sum(column) for column in zip(*counted, strict=True)]
         return cls(
             ids=(sums[0], sums[1], sums[2]),
             rows=(sums[3], sums[4]),

@@ -18,7 +18,7 @@ Validate = Callable[[CausalVectors], Mapping[str, float]]
 """Scores the vectors on validation: metric names to values."""
 
 
-class Curriculum(keras.callbacks.Callback):  # type: ignore[misc]
+class Curriculum(keras.callbacks.Callback):
     """Lets the weights of loss terms decay from epoch to epoch (DICE, section 3.3).
 
     The weights are variables, so that nothing is traced again. The sampler's margins
@@ -34,7 +34,7 @@ class Curriculum(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
 
-class Validation(keras.callbacks.Callback):  # type: ignore[misc]
+class Validation(keras.callbacks.Callback):
     """Scores each epoch, keeps the best one's weights, writes the history.
 
     Must stand before Checkpoints, so that a checkpoint knows the epoch's outcome.
@@ -110,7 +110,7 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
+class Checkpoints(keras.callbacks.Callback):
     """Writes checkpoints from which training goes on with the very next batch."""
 
     def __init__(self, progress: Progress, run: Path, every_steps: int) -> None:

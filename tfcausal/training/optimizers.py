@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcausal.keras_compat import keras
 
 
-class RowSparseAdam(keras.optimizers.Optimizer):  # type: ignore[misc]
+class RowSparseAdam(keras.optimizers.Optimizer):
     """Adam whose moments and decay move only for rows with a gradient.
 
     The stock optimiser rewrites each table and both moments at every step; with 1.5

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcausal.training.options import TrainingOptions
 
 
-class Progress(tf.Module):  # type: ignore[misc]
+class Progress(tf.Module):
     """Position, best epoch and patience, as variables of a checkpoint.
 
     The schedule is that of DICE's authors: the learning rate falls on a plateau of the
