@@ -139,7 +139,10 @@ def _room_rule(parts: tuple[str, ...], names: list[str]) -> str:
         if name not in HEIGHT:
             return f"{name} must have its place in ROOMS"
     if names[1] == room:
-        shared = ("__init__", "base", "click", "options", "registry", "towers")
+        shared = (
+            *("__init__", "base", "click", "histories", "options", "registry"),
+            *("towers", "triplets"),
+        )
         if room == "methods" and parts[2] not in shared:
             if names[2:] and names[2] in shared:
                 return ""

@@ -27,8 +27,8 @@ from tfcausal.data.interactions import (
 from tfcausal.data.training_rows import Columns, TripletShards
 from tfcausal.errors import InputError
 from tfcausal.evaluation.validation import validator
-from tfcausal.methods.base import TripletBatch
 from tfcausal.methods.mf import MFOptions
+from tfcausal.methods.triplets import TripletBatch
 from tfcausal.schema.dataset import TRAINING_PARTS, DatasetFolder
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.schema.vectors import CausalVectors

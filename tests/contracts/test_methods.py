@@ -14,7 +14,8 @@ from tfcausal.cli.options import build_options
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.evaluation.evaluator import evaluate
 from tfcausal.evaluation.validation import evaluation_set, validator
-from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.base import Method
+from tfcausal.methods.histories import HistoryMethod
 from tfcausal.methods.options import Backbone
 from tfcausal.schema.protocol import protocol
 from tfcausal.schema.vectors import CausalVectors
@@ -47,8 +48,10 @@ def method(request: pytest.FixtureRequest) -> type[Method]:
         pytest.param("features", marks=pytest.mark.slow),
     ]
 )
-def backbone(request: pytest.FixtureRequest) -> Backbone:
+def backbone(request: pytest.FixtureRequest, method: type[Method]) -> Backbone:
     found: Backbone = request.param
+    if found != "mf" and issubclass(method, HistoryMethod):
+        pytest.skip("histories have no backbone")
     return found
 
 
@@ -62,6 +65,9 @@ def small_options(method: type[Method], backbone: Backbone = "mf") -> Any:
         "discrepancy_rows": 32,
         "popularity": "global",
         "reference_score": 1.0,
+        "num_sampled": 40,
+        "max_length": 6,
+        "memory_size": 200,
     }
     if backbone == "lightgcn":
         graph = {"graph_layers": 2, "self_loops": True, "feature_dropout": 0.2}
@@ -105,9 +111,7 @@ def test_loss_terms_are_finite_scalars_with_weights(
 ) -> None:
     model = make(method, dataset, backbone)
     for batch in batches_of(model, dataset)[:3]:
-        terms = model.loss_terms(
-            TripletBatch.from_columns(batch), model.towers(training=True)
-        )
+        terms = model.batch_terms(batch, training=True)
         assert set(terms) == set(model.initial_term_weights())
         for term in terms.values():
             assert term.shape == ()
@@ -120,7 +124,8 @@ def test_gradients_are_finite_also_where_no_negative_exists(
 ) -> None:
     model = make(method, dataset, backbone)
     batch = dict(batches_of(model, dataset)[0])
-    for name in batch.keys() & {"negatives", "case", "support"}:
+    # Nor a history.
+    for name in batch.keys() & {"negatives", "case", "support", "histories"}:
         batch[name] = tf.zeros_like(batch[name])
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch, training=True)

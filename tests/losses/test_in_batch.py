@@ -7,7 +7,11 @@ import numpy.typing as npt
 import pytest
 
 from tfcausal.losses import in_batch
-from tfcausal.losses.in_batch import in_batch_softmax, popularity_contrast
+from tfcausal.losses.in_batch import (
+    candidate_softmax,
+    in_batch_softmax,
+    popularity_contrast,
+)
 from tfcausal.samplers.in_batch import InBatch
 
 import tensorflow as tf  # isort: skip
@@ -125,6 +129,96 @@ def test_softmax_and_its_gradient(weighted: bool, corrected: bool) -> None:
         ),
         lambda queries, items: slow_softmax(queries, items, log_q, weights),
     )
+
+
+# Which candidates a row leaves out: one, none, all of them, one twice, and several.
+LEFT_OUT = [[2], [], [0, 1, 2, 3, 4, 5], [], [4, 4], [], [0, 5], [], [], [3], [1, 2, 3]]
+CANDIDATE_COUNTS = np.asarray([1.0, 3.0, 2.0, 1.0, 5.0, 1.0])
+CANDIDATE_LOG_Q = np.log(np.asarray([0.3, 0.05, 0.1, 0.25, 0.02, 0.28]))
+
+
+def slow_candidates(
+    queries: Float64s,
+    own: Float64s,
+    candidates: Float64s,
+    log_q: Float64s,
+    weights: Float64s,
+) -> float:
+    total = 0.0
+    for row, left_out in enumerate(LEFT_OUT):
+        others = sum(
+            CANDIDATE_COUNTS[j] * np.exp(queries[row] @ candidates[j] - log_q[j])
+            for j in range(6)
+            if j not in left_out
+        )
+        total -= weights[row] * np.log(np.exp(own[row]) / (np.exp(own[row]) + others))
+    return total / len(LEFT_OUT)
+
+
+@pytest.mark.usefixtures("block_rows")
+@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("known_size", [False, True])
+def test_softmax_over_shared_candidates_and_its_gradient(
+    known_size: bool, weighted: bool, corrected: bool
+) -> None:
+    log_q = CANDIDATE_LOG_Q * corrected
+    rows = len(LEFT_OUT)
+    weights = np.linspace(0.0, 2.0, rows) if weighted else np.ones(rows)
+    own = np.random.default_rng(6).normal(size=rows)
+    arrays = (vectors(4, rows), own, vectors(5, 6))
+    met = [(row, column) for row, gone in enumerate(LEFT_OUT) for column in gone]
+    met_rows, met_columns = zip(*met, strict=True)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([rows if known_size else None, 4]),
+            tf.TensorSpec([rows if known_size else None]),
+            tf.TensorSpec([None, 4]),
+        ]
+    )
+    def step(*given: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            loss = candidate_softmax(
+                *given,
+                met_rows=tf.constant(met_rows),
+                met_columns=tf.constant(met_columns),
+                counts=tf.constant(CANDIDATE_COUNTS, tf.float32),
+                log_q=tf.constant(log_q, tf.float32),
+                weights=tf.constant(weights, tf.float32) if weighted else None,
+            )
+        return loss, *tape.gradient(loss, given)
+
+    loss, *gradients = step(*(tf.constant(one, tf.float32) for one in arrays))
+    assert float(loss) == pytest.approx(
+        slow_candidates(*arrays, log_q, weights), rel=1e-5
+    )
+    for place, gradient in enumerate(gradients):
+
+        def changed(at: Float64s, place: int = place) -> float:
+            queries, own, candidates = (
+                at if number == place else array for number, array in enumerate(arrays)
+            )
+            return slow_candidates(queries, own, candidates, log_q, weights)
+
+        np.testing.assert_allclose(
+            gradient, slow_gradient(changed, arrays[place]), atol=2e-5
+        )
+
+
+def test_a_row_that_leaves_everything_out_costs_nothing() -> None:
+    # log(1 + 2 e^0) for the second row, 0 for the first, whatever its score.
+    loss = candidate_softmax(
+        tf.zeros([2, 4]),
+        tf.constant([-5.0, 0.0]),
+        tf.zeros([2, 4]),
+        met_rows=tf.constant([0, 0]),
+        met_columns=tf.constant([1, 0]),
+        counts=tf.ones(2),
+        log_q=tf.zeros(2),
+    )
+    assert float(loss) == pytest.approx(np.log(3) / 2)
 
 
 @pytest.mark.usefixtures("block_rows")

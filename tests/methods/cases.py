@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tfcausal.data.interactions import Interactions
 from tfcausal.data.train_window import SlotPopularity, TrainWindow
-from tfcausal.methods.base import Method, TripletBatch
+from tfcausal.methods.triplets import TripletBatch, TripletMethod
 
 import tensorflow as tf  # isort: skip
 
@@ -79,23 +79,30 @@ def window(
         assert slots is not None
         return slots
 
-    return TrainWindow(np.asarray(popularity, np.int64), lambda _: met, read_slots)
+    return TrainWindow(
+        np.asarray(popularity, np.int64),
+        lambda _: met,
+        read_slots,
+        lambda length: np.zeros((NUM_USERS, length), np.int32),
+    )
 
 
-def randomise(model: Method, seed: int = 7) -> None:
+def randomise(model: TripletMethod, seed: int = 7) -> None:
     """Gives every variable values of about 1 that no formula can hide behind."""
     generator = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         variable.assign(generator.normal(0, 0.8, variable.shape))
 
 
-def tables(model: Method) -> tuple[Float64s, Float64s]:
+def tables(model: TripletMethod) -> tuple[Float64s, Float64s]:
     users, items = model.users.table.numpy(), model.items.table.numpy()
     return users.astype(np.float64), items.astype(np.float64)
 
 
 def gradients(
-    model: Method, given: TripletBatch, variables: Sequence[tf.Variable] | None = None
+    model: TripletMethod,
+    given: TripletBatch,
+    variables: Sequence[tf.Variable] | None = None,
 ) -> list[Float64s]:
     """Returns the gradients of the whole loss, dense; by default of all variables."""
     variables = model.trainable_variables if variables is None else variables
@@ -108,7 +115,7 @@ def gradients(
     return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
 
 
-def rankings(model: Method) -> npt.NDArray[np.int64]:
+def rankings(model: TripletMethod) -> npt.NDArray[np.int64]:
     """Returns each user's items by falling score."""
     vectors = model.vectors()
     scores = vectors.queries[:, 0] @ vectors.candidates.T

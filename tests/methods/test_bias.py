@@ -20,15 +20,15 @@ from tests.methods.cases import (
 )
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method
 from tfcausal.methods.bias import BiasOptions
 from tfcausal.methods.mf import MFOptions
 from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.triplets import TripletMethod
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import compile_model, training_batches
 
 
-def make(biases: str) -> Method:
+def make(biases: str) -> TripletMethod:
     model = methods.get("bias")(
         BiasOptions(embedding_dim=4, num_negatives=NUM_NEGATIVES, biases=biases),
         num_users=NUM_USERS,
@@ -89,7 +89,7 @@ def test_what_cancels_on_pairs_changes_no_ranking(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", num_users=60)
     training = TrainingOptions(batch_size=64)
 
-    def made(name: str, options: MethodOptions) -> Method:
+    def made(name: str, options: MethodOptions) -> TripletMethod:
         return methods.get(name).of_dataset(dataset, options, seed=3)
 
     plain = made("mf", MFOptions(embedding_dim=8, learning_rate=0.02))

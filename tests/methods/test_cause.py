@@ -23,13 +23,13 @@ from tests.methods.cases import (
 from tfcausal import methods
 from tfcausal.data.train_window import INTERVENED
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method
 from tfcausal.methods.cause import CausEOptions
+from tfcausal.methods.triplets import TripletMethod
 
 MIXED = [0, 1, 1, 0, 1, 0]
 
 
-def make(**given: str) -> Method:
+def make(**given: str) -> TripletMethod:
     model = methods.get("cause")(
         CausEOptions(embedding_dim=4, num_negatives=NUM_NEGATIVES, **given),
         num_users=NUM_USERS,

@@ -9,8 +9,8 @@ import pytest
 from tests.methods.cases import window
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method, TripletBatch
 from tfcausal.methods.dccl import DCCLOptions
+from tfcausal.methods.triplets import TripletBatch, TripletMethod
 
 import tensorflow as tf  # isort: skip
 
@@ -31,7 +31,7 @@ def batch() -> TripletBatch:
     )
 
 
-def make(**changes: object) -> Method:
+def make(**changes: object) -> TripletMethod:
     options = dataclasses.replace(
         DCCLOptions(embedding_dim=4, num_negatives=2), **changes
     )
@@ -40,7 +40,9 @@ def make(**changes: object) -> Method:
     )
 
 
-def tables(model: Method) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def tables(
+    model: TripletMethod,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     return (
         model.users.table.numpy().astype(np.float64),
         model.items.table.numpy().astype(np.float64),

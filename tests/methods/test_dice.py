@@ -10,8 +10,8 @@ from tests.losses.test_discrepancy import slow_distance_correlation
 from tests.methods.cases import window
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import TripletBatch
 from tfcausal.methods.dice import DICEOptions
+from tfcausal.methods.triplets import TripletBatch
 from tfcausal.stats.negatives import NegativeSampling, PopularityMargin, Uniform
 
 import tensorflow as tf  # isort: skip

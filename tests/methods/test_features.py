@@ -13,9 +13,9 @@ from tests.methods.backbones import OPTIONS, run_dice
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method, TripletBatch
-from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.options import TowerOptions
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import TripletBatch, TripletMethod
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.restored import load_model
@@ -37,13 +37,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
     return write_dataset(tmp_path_factory.mktemp("dataset") / "data", features=True)
 
 
-def make(name: str, dataset: CheckedDataset, **given: Any) -> Method:
+def make(name: str, dataset: CheckedDataset, **given: Any) -> TripletMethod:
     method = methods.get(name)
     options = method.options_class(embedding_dim=8, learning_rate=0.02, **given)
     return method.of_dataset(dataset, options, seed=4)
 
 
-def first_batch(dataset: CheckedDataset, model: Method) -> TripletBatch:
+def first_batch(dataset: CheckedDataset, model: TripletMethod) -> TripletBatch:
     columns = next(iter(training_batches(dataset, model, OPTIONS).dataset(0, 1)))
     return TripletBatch.from_columns(columns)
 
@@ -187,7 +187,7 @@ def test_refusals(tmp_path: Path, dataset: CheckedDataset) -> None:
         ({"unknown_share": -0.1}, "unknown_share"),
     ):
         with pytest.raises(InputError, match=message):
-            MethodOptions(**wrong)
+            TowerOptions(**wrong)
     with pytest.raises(
         InputError, match=r"Unknown column `grop`. Did you mean `group`"
     ):
@@ -206,8 +206,8 @@ def test_refusals(tmp_path: Path, dataset: CheckedDataset) -> None:
 
 
 def test_options_from_json_and_from_an_empty_text() -> None:
-    options = MethodOptions(**{"hidden_dims": [4, 2], "user_columns": [""]})
-    assert options == MethodOptions(hidden_dims=(4, 2), user_columns=())
+    options = TowerOptions(**{"hidden_dims": [4, 2], "user_columns": [""]})
+    assert options == TowerOptions(hidden_dims=(4, 2), user_columns=())
 
 
 @pytest.mark.parametrize("click_loss", ["bpr", "softmax"])

@@ -22,8 +22,8 @@ from tests.methods.cases import (
 )
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method
 from tfcausal.methods.ips import IPSOptions
+from tfcausal.methods.triplets import TripletMethod
 
 # Items 1 to 11 are met so often in training, the intervened part included; item 0 is
 # the unknown one. An item that nobody met counts as met once.
@@ -40,7 +40,7 @@ WEIGHTS = {
 }
 
 
-def make(form: str, **given: Any) -> Method:
+def make(form: str, **given: Any) -> TripletMethod:
     rows = [item for item, count in enumerate(COUNTS) for _ in range(count)]
     model = methods.get("ips")(
         IPSOptions(

@@ -15,8 +15,8 @@ from tests.stats.test_graph import normalised
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset, read_part
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method, TripletBatch
-from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.options import TowerOptions
+from tfcausal.methods.triplets import TripletBatch, TripletMethod
 from tfcausal.schema.dataset import TRAIN, TRAIN_INTERVENED
 from tfcausal.schema.manifest import checksums
 from tfcausal.schema.options import field_meanings
@@ -37,14 +37,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
     return write_dataset(tmp_path_factory.mktemp("dataset") / "data")
 
 
-def make(name: str, dataset: CheckedDataset, **given: Any) -> Method:
+def make(name: str, dataset: CheckedDataset, **given: Any) -> TripletMethod:
     method = methods.get(name)
     options = method.options_class(embedding_dim=8, learning_rate=0.02, **given)
     return method.of_dataset(dataset, options, seed=4)
 
 
 def slow_tables(
-    model: Method,
+    model: TripletMethod,
     dataset: CheckedDataset,
     num_layers: int,
     *,
@@ -205,17 +205,18 @@ def test_options_of_the_base_keep_their_meanings(name: str) -> None:
     meanings = field_meanings(options_class)
     for field in dataclasses.fields(options_class):
         assert meanings[field.name].endswith("."), field.name
-    assert "propagates" in meanings["backbone"]
+    if issubclass(options_class, TowerOptions):
+        assert "propagates" in meanings["backbone"]
 
 
 def test_refusals() -> None:
     with pytest.raises(InputError, match=r"backbone.*lightgcn, features; got gcn"):
-        MethodOptions(**{"backbone": "gcn"})
+        TowerOptions(**{"backbone": "gcn"})
     with pytest.raises(InputError, match=r"graph_layers.*>= 1; got 0"):
-        MethodOptions(graph_layers=0)
+        TowerOptions(graph_layers=0)
     for share in (-0.1, 1.0):
         with pytest.raises(InputError, match="feature_dropout"):
-            MethodOptions(feature_dropout=share)
+            TowerOptions(feature_dropout=share)
     with pytest.raises(InputError, match="of_dataset"):
         methods.get("mf")(
             methods.get("mf").options_class(backbone="lightgcn"),

@@ -19,11 +19,11 @@ from tests.methods.cases import (
 )
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method
 from tfcausal.methods.macr import MACROptions
+from tfcausal.methods.triplets import TripletMethod
 
 
-def make(main_loss: str = "bce", reference_score: float = 1.5) -> Method:
+def make(main_loss: str = "bce", reference_score: float = 1.5) -> TripletMethod:
     model = methods.get("macr")(
         MACROptions(
             embedding_dim=4,
@@ -40,11 +40,11 @@ def make(main_loss: str = "bce", reference_score: float = 1.5) -> Method:
     return model
 
 
-def item_logits(model: Method) -> Float64s:
+def item_logits(model: TripletMethod) -> Float64s:
     return tables(model)[1] @ model.item_head.kernel.numpy()[:, 0].astype(np.float64)
 
 
-def user_logits(model: Method) -> Float64s:
+def user_logits(model: TripletMethod) -> Float64s:
     return tables(model)[0] @ model.user_head.kernel.numpy()[:, 0].astype(np.float64)
 
 

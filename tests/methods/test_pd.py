@@ -22,8 +22,8 @@ from tests.methods.cases import (
 from tfcausal import methods
 from tfcausal.data.train_window import SLOT, SlotPopularity
 from tfcausal.errors import InputError
-from tfcausal.methods.base import Method
 from tfcausal.methods.pd import PDOptions
+from tfcausal.methods.triplets import TripletMethod
 
 GAMMA = 0.4
 SLOTS = [2, 0, 1, 1, 2, 0]
@@ -45,7 +45,7 @@ def make(
     adjusted: bool = False,
     exact: str = "above",
     gamma: float = GAMMA,
-) -> Method:
+) -> TripletMethod:
     model = methods.get("pd")(
         PDOptions(
             embedding_dim=4,

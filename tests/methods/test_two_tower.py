@@ -6,7 +6,7 @@ import pytest
 from tests.methods.cases import window
 from tfcausal import methods
 from tfcausal.errors import InputError
-from tfcausal.methods.base import TripletBatch
+from tfcausal.methods.triplets import TripletBatch
 from tfcausal.methods.two_tower import TwoTowerOptions
 
 import tensorflow as tf  # isort: skip

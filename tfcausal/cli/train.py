@@ -13,15 +13,22 @@ def _show_options(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
     if not shown:
         return
     from tfcausal import methods
-    from tfcausal.methods.options import MethodOptions
+    from tfcausal.methods.options import HistoryOptions, MethodOptions, TowerOptions
     from tfcausal.training.options import TrainingOptions
 
     formatter = ctx.make_formatter()
     write_options(formatter, "Training, of every method", TrainingOptions)
     write_options(formatter, "Every method", MethodOptions)
+    shared = {
+        TowerOptions: "Methods whose users have a row in a table",
+        HistoryOptions: "Methods whose users are histories",
+    }
+    for kind, title in shared.items():
+        write_options(formatter, title, kind, besides=MethodOptions)
     for name in methods.names():
         own = methods.get(name).options_class
-        write_options(formatter, f"--method={name}", own, besides=MethodOptions)
+        (base,) = (kind for kind in shared if issubclass(own, kind))
+        write_options(formatter, f"--method={name}", own, besides=base)
     click.echo(formatter.getvalue(), nl=False)
     ctx.exit()
 

@@ -29,8 +29,6 @@ class SequenceShards:
         max_length: Items of a history.
     """
 
-    draws_negatives = False
-
     def __init__(
         self, dataset: CheckedDataset, *, part: str, num_epochs: int = 1
     ) -> None:

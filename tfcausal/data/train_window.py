@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.parquet as pq
 
+from tfcausal.data.histories import read_histories
 from tfcausal.data.interactions import (
     CheckedDataset,
     Interactions,
@@ -49,11 +50,13 @@ class TrainWindow:
         popularity: [num_items] int64 interactions of each item.
         read_rows: Reads the rows of some parts, users and items, such as for a graph.
         read_slots: Reads the popularity in time slots.
+        read_histories: Reads each user's last items, so many; see `histories`.
     """
 
     popularity: Int64s
     read_rows: Callable[[Sequence[str]], Interactions]
     read_slots: Callable[[], SlotPopularity]
+    read_histories: Callable[[int], Int32s]
 
     @classmethod
     def of(cls, dataset: CheckedDataset) -> "TrainWindow":
@@ -66,6 +69,7 @@ class TrainWindow:
             read_popularity(dataset),
             lambda parts: read_part(dataset.folder, dataset.parts(parts)),
             lambda: _read_slots(dataset),
+            lambda max_length: read_histories(dataset, max_length),
         )
 
 

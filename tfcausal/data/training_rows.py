@@ -33,18 +33,26 @@ class TrainingRows(Protocol):
 
     Attributes:
         num_rows: Rows of an epoch.
+    """
+
+    num_rows: int
+
+    def blocks(self, epoch: int) -> Iterator[Columns]:
+        """Yields an epoch's blocks, columns of equal length, in their order."""
+
+
+class TripletRows(TrainingRows, Protocol):
+    """A source of users and what they met.
+
+    Attributes:
         draws_negatives: Whether its rows come with their negatives.
         has_log_q: Whether these come with their log-probability.
         facts: What else is known of each row; the names are columns of the blocks.
     """
 
-    num_rows: int
     draws_negatives: bool
     has_log_q: bool
     facts: Mapping[str, Int32s]
-
-    def blocks(self, epoch: int) -> Iterator[Columns]:
-        """Yields an epoch's blocks, columns of equal length, in their order."""
 
 
 class PositivesInMemory:

@@ -55,6 +55,53 @@ def in_batch_softmax(
     Returns:
         [] float >= 0.
     """
+    # The row's item counts once, however many other rows have it.
+    own = ops.sum(queries * ops.take(candidates, columns, axis=0), axis=1)
+    return candidate_softmax(
+        queries,
+        own - ops.take(log_q, columns),
+        candidates,
+        met_rows=met_rows,
+        met_columns=met_columns,
+        counts=counts,
+        log_q=log_q,
+        weights=weights,
+    )
+
+
+def candidate_softmax(
+    queries: Any,
+    own: Any,
+    candidates: Any,
+    *,
+    met_rows: Any,
+    met_columns: Any,
+    counts: Any,
+    log_q: Any,
+    weights: Any = None,
+) -> Any:
+    """Returns the mean cross-entropy of each row's item among shared candidates.
+
+    Formula: mean_i w_i * -log( e^(o_i) / (e^(o_i) + sum_j c_j e^(s_ij - q_j)) )
+    over all candidates j that row i does not leave out.
+    Symbols: o -> own; s_ij = <query i, candidate j>; q -> log_q; c -> counts;
+        w -> weights
+    Reference: Bengio, Senecal, Adaptive Importance Sampling to Accelerate Training of a
+    Neural Probabilistic Language Model, IEEE Transactions on Neural Networks 2008.
+
+    Args:
+        queries: [n, dim] float, of each row's user; a temperature divides them before.
+        own: [n] float score of each row's item, corrected as the candidates' are.
+        candidates: [m, dim] float.
+        met_rows: [p] int rows, ascending, with each column that they leave out.
+        met_columns: [p] int these columns.
+        counts: [m] float times that each candidate counts.
+        log_q: [m] float log-probability with which a candidate is drawn; zeros for no
+            correction.
+        weights: [n] float of the rows; None for 1.
+    Returns:
+        [] float >= 0.
+    """
 
     def without_met(scores: Any, start: int, end: Any) -> tuple[Any, None]:
         first, last = _places(met_rows, start), _places(met_rows, end)
@@ -66,9 +113,6 @@ def in_batch_softmax(
         )
         return ops.scatter_update(scores, places, excluded), None
 
-    # The row's item counts once, however many other rows have it.
-    own = ops.sum(queries * ops.take(candidates, columns, axis=0), axis=1)
-    own = own - ops.take(log_q, columns)
     if weights is None:
         weights = ops.ones_like(own)
     weights = ops.stop_gradient(weights) / ops.cast(ops.shape(own)[0], own.dtype)

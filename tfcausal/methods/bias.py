@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from tfcausal.errors import InputError
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import PairMethod, TripletBatch
 from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import PairMethod, TripletBatch
 
 PREFERENCE = "preference"
 BIAS = "bias"

@@ -18,7 +18,7 @@ sides. With features, the treatment table has none: it stays a plain table.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import tensorflow as tf
 
@@ -29,10 +29,10 @@ from tfcausal.layers.embedding import CausalEmbedding
 from tfcausal.layers.feature_tower import FeatureTower
 from tfcausal.layers.propagation import Propagation
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, PairMethod, TripletBatch
 from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers, make_propagation, propagated
+from tfcausal.methods.triplets import PairMethod, TripletBatch
 from tfcausal.schema.dataset import TRAIN, TRAIN_INTERVENED
 
 MainLoss = Literal["bce", "bpr"]
@@ -78,7 +78,7 @@ class CausE(PairMethod):
     @classmethod
     def of_dataset(
         cls, dataset: CheckedDataset, options: Any = None, *, seed: int = 0
-    ) -> Method:
+    ) -> Self:
         """Makes the method for a data set that has an intervened training part.
 
         Args:

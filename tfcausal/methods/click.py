@@ -7,14 +7,14 @@ import tensorflow as tf
 from tfcausal.layers.embedding import similar
 from tfcausal.layers.softmax import InBatchSoftmax
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import Method, TripletBatch
 from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import TripletBatch, TripletMethod
 from tfcausal.samplers.in_batch import InBatch
 from tfcausal.stats.negatives import NegativeSampling, Uniform
 
 
-class ClickMethod(Method):
+class ClickMethod(TripletMethod):
     """Base of methods with ClickOptions."""
 
     options_class = ClickOptions

@@ -26,11 +26,11 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.layers.contrast import PopularityContrast
 from tfcausal.layers.embedding import Similarity
 from tfcausal.losses.in_batch import Filtered
-from tfcausal.methods.base import TripletBatch
 from tfcausal.methods.click import ClickMethod
 from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import TripletBatch
 from tfcausal.samplers.in_batch import InBatch
 
 INTEREST = "interest"

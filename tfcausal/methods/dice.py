@@ -20,11 +20,11 @@ import tensorflow as tf
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.losses import discrepancy
 from tfcausal.losses.pairwise import bpr, masked_bpr, mean_over
-from tfcausal.methods.base import TripletBatch
 from tfcausal.methods.click import ClickMethod
 from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Lookup, Towers
+from tfcausal.methods.triplets import TripletBatch
 from tfcausal.stats.negatives import (
     CASE_LESS_POPULAR,
     CASE_MORE_POPULAR,

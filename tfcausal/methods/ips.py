@@ -22,11 +22,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError
-from tfcausal.methods.base import TripletBatch
 from tfcausal.methods.click import ClickMethod
 from tfcausal.methods.options import ClickOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import TripletBatch
 from tfcausal.schema.dataset import TRAINING_PARTS
 from tfcausal.stats.propensity import propensity_table
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import PairMethod, TripletBatch
 from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import PairMethod, TripletBatch
 
 
 @dataclass(frozen=True)

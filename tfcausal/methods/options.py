@@ -5,6 +5,8 @@ from typing import Literal, get_args
 
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.layers.embedding import Similarity
+from tfcausal.layers.softmax import SharedLaw
+from tfcausal.stats.sequences import SequenceRule
 
 Backbone = Literal["mf", "lightgcn", "features"]
 ClickLoss = Literal["bpr", "softmax"]
@@ -14,11 +16,25 @@ ClickLoss = Literal["bpr", "softmax"]
 class MethodOptions:
     """Options that every method has.
 
+    Attributes:
+        learning_rate: Step size of the optimiser at the start.
+    """
+
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
+
+
+@dataclass(frozen=True)
+class TowerOptions(MethodOptions):
+    """Options of methods whose users and items have a row each in a table.
+
     The graph's defaults are those of He et al., LightGCN, SIGIR 2020. DICE's code has
     `graph_layers=2`, `self_loops=True` and `feature_dropout=0.2`.
 
     Attributes:
-        learning_rate: Step size of the optimiser at the start.
         backbone: "mf" for vectors as they are learned; "lightgcn" propagates them over
             the graph of the training rows; "features" adds what a perceptron makes of
             them and of the data set's features of users and items.
@@ -37,7 +53,6 @@ class MethodOptions:
             training hides, so that new ones are served by their features.
     """
 
-    learning_rate: float = 1e-3
     backbone: Backbone = "mf"
     graph_layers: int = 3
     self_loops: bool = False
@@ -50,14 +65,13 @@ class MethodOptions:
     unknown_share: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # JSON has lists for tuples, and `--set user_columns=` is one empty name.
         for name in ("hidden_dims", "user_columns", "item_columns"):
             given = getattr(self, name)
             if given is not None:
                 kept = tuple(one for one in given if one != "")
                 object.__setattr__(self, name, kept)
-        if not self.learning_rate > 0:
-            raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
         if self.backbone not in get_args(Backbone):
             raise InputError(
                 f"`backbone` must be one of {', '.join(get_args(Backbone))}; got "
@@ -86,7 +100,59 @@ class MethodOptions:
 
 
 @dataclass(frozen=True)
-class PairOptions(MethodOptions):
+class HistoryOptions(MethodOptions):
+    """Options of methods whose users are histories.
+
+    Attributes:
+        embedding_dim: d, coordinates of an item's vector and of a query.
+        max_length: Items of a history; earlier ones are forgotten.
+        min_length: Items that must stand before a target. ComiRec's code has 4.
+        targets: "every_prefix" learns from each item with enough before it, as
+            CauseRec; "sampled" from one of each user in an epoch, as ComiRec's code.
+        negatives: Law of the negatives that a batch shares: "uniform", "log_uniform"
+            (by popularity's rank), "popularity", or "in_batch" for the batch's targets.
+        num_sampled: Negatives of a batch, drawn with replacement; not for in_batch.
+        log_q: How much of the log of a negative's probability is subtracted.
+        mask_history: Whether what stands in a history is none of its negatives.
+    """
+
+    embedding_dim: int = 64
+    max_length: int = SequenceRule.max_length
+    min_length: int = 1
+    targets: Literal["every_prefix", "sampled"] = "every_prefix"
+    negatives: SharedLaw = "log_uniform"
+    num_sampled: int = 1000
+    log_q: float = 1.0
+    mask_history: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("embedding_dim", "num_sampled"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
+        for name, known in (
+            ("targets", ("every_prefix", "sampled")),
+            ("negatives", get_args(SharedLaw)),
+        ):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+        self.rule()
+
+    def rule(self) -> SequenceRule:
+        """Returns which samples are cut, by seed 0.
+
+        Raises:
+            InputError: If a length makes no sense.
+        """
+        return SequenceRule(
+            targets=self.targets,
+            max_length=self.max_length,
+            min_length=self.min_length,
+        )
+
+
+@dataclass(frozen=True)
+class PairOptions(TowerOptions):
     """Options of methods that draw negatives for each positive.
 
     Attributes:

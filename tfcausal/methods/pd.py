@@ -28,10 +28,10 @@ import tensorflow as tf
 from tfcausal.data.train_window import SLOT
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.losses.pairwise import bpr, mean_over
-from tfcausal.methods.base import PairMethod, TripletBatch
 from tfcausal.methods.options import PairOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import PairMethod, TripletBatch
 from tfcausal.stats.popularity import min_max, smoothed_share
 from tfcausal.stats.slots import next_slot
 

@@ -11,7 +11,7 @@ from tfcausal.errors import InputError
 from tfcausal.layers.embedding import CausalEmbedding
 from tfcausal.layers.feature_tower import FeatureTower
 from tfcausal.layers.propagation import Propagation
-from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.options import TowerOptions
 
 Lookup = Callable[[tf.Tensor], tf.Tensor]
 """From int32 rows of any shape to their vectors, float32 [..., dim]."""
@@ -59,7 +59,7 @@ def propagated(
 
 
 def make_propagation(
-    options: MethodOptions, rows: Interactions, num_users: int, num_items: int
+    options: TowerOptions, rows: Interactions, num_users: int, num_items: int
 ) -> Propagation:
     """Makes LightGCN's graph of some rows.
 
@@ -81,7 +81,7 @@ def make_propagation(
 
 
 def make_feature_towers(
-    options: MethodOptions,
+    options: TowerOptions,
     tables: FeatureTables | None,
     users: CausalEmbedding,
     items: CausalEmbedding,

@@ -16,15 +16,15 @@ import tensorflow as tf
 
 from tfcausal.layers.embedding import similar
 from tfcausal.layers.softmax import InBatchSoftmax
-from tfcausal.methods.base import Method, TripletBatch
-from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.options import TowerOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
+from tfcausal.methods.triplets import TripletBatch, TripletMethod
 from tfcausal.samplers.in_batch import InBatch
 
 
 @dataclass(frozen=True)
-class TwoTowerOptions(MethodOptions):
+class TwoTowerOptions(TowerOptions):
     """Options of two towers with in-batch softmax.
 
     Symbols: tau -> temperature
@@ -47,7 +47,7 @@ class TwoTowerOptions(MethodOptions):
 
 
 @register("two_tower")
-class TwoTower(Method):
+class TwoTower(TripletMethod):
     """One vector a user, one an item, each row's item against the batch's others."""
 
     options_class = TwoTowerOptions

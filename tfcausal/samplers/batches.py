@@ -1,13 +1,19 @@
-"""Batches of triplets for training, the negatives drawn in the graph where needed."""
+"""Batches for training, the negatives of triplets drawn in the graph where needed."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.data.training_rows import Columns, TrainingRows, epoch_chunks
+from tfcausal.data.training_rows import (
+    Columns,
+    TrainingRows,
+    TripletRows,
+    epoch_chunks,
+)
 from tfcausal.samplers.negatives import NegativeSampler
 from tfcausal.stats.negatives import Int64s, NegativeSampling
 
@@ -17,38 +23,25 @@ _FEW_STEPS = 10
 _log = logging.getLogger(__name__)
 
 
-class TripletBatches:
-    """Makes the datasets that training reads.
+class Batches(ABC):
+    """Makes the datasets that training reads; a batch is a dictionary of columns.
 
-    A batch is a dictionary of the fields of `methods.base.TripletBatch`. Which triplets
-    are in batch b of epoch e depends on seed, e and b alone.
+    Which rows are in batch b of epoch e depends on seed, e and b alone.
+
+    Attributes:
+        batch_size: Rows in a batch.
+        steps_per_epoch: Batches in an epoch; a rest is left out.
     """
 
-    def __init__(
-        self,
-        rows: TrainingRows,
-        sampling: NegativeSampling | None,
-        popularity: Int64s,
-        sampler: NegativeSampler | None,
-        *,
-        seed: int,
-        batch_size: int,
-    ) -> None:
+    def __init__(self, rows: TrainingRows, *, seed: int, batch_size: int) -> None:
         """Describes the batches.
 
         Args:
             rows: Where the rows come from.
-            sampling: The law of the negatives; None for positives alone.
-            popularity: [num_items] interactions in the train window.
-            sampler: Draws the negatives; None where the rows come with theirs, or there
-                are to be none.
             seed: Seed of the run.
-            batch_size: Positives in a batch; at most as many as there are.
+            batch_size: Rows in a batch; at most as many as there are.
         """
         self._rows = rows
-        self._sampling = sampling
-        self._popularity = popularity
-        self._sampler = sampler
         self._seed = seed
         self.batch_size = min(batch_size, rows.num_rows)
         self.steps_per_epoch = rows.num_rows // self.batch_size
@@ -80,8 +73,89 @@ class TripletBatches:
 
     def _epoch(self, epoch: tf.Tensor, skip_batches: tf.Tensor) -> tf.data.Dataset:
         chunks = tf.data.Dataset.from_generator(
-            self._chunks, output_signature=self._signature(), args=(epoch, skip_batches)
+            self._chunks,
+            output_signature=self._signature(),
+            args=(epoch, skip_batches),
         )
+        whole = self._completed(chunks, epoch)
+        return whole.rebatch(self.batch_size, drop_remainder=True)
+
+    def _chunks(self, epoch: Any, skip_batches: Any) -> Iterator[Columns]:
+        return epoch_chunks(
+            self._rows,
+            seed=self._seed,
+            epoch=int(epoch),
+            batch_size=self.batch_size,
+            skip_batches=int(skip_batches),
+        )
+
+    @abstractmethod
+    def _signature(self) -> dict[str, tf.TensorSpec]:
+        """Returns what the source's columns are like."""
+
+    def _completed(self, chunks: tf.data.Dataset, epoch: tf.Tensor) -> tf.data.Dataset:
+        """Adds to chunks of rows what their source does not have."""
+        return chunks
+
+
+class SequenceBatches(Batches):
+    """Batches of histories and targets: fields of `methods.histories.HistoryBatch`."""
+
+    def __init__(
+        self, rows: TrainingRows, *, max_length: int, seed: int, batch_size: int
+    ) -> None:
+        """Describes the batches.
+
+        Args:
+            rows: Where the samples come from.
+            max_length: Items of a history.
+            seed: Seed of the run.
+            batch_size: Samples in a batch; at most as many as there are.
+        """
+        super().__init__(rows, seed=seed, batch_size=batch_size)
+        self._max_length = max_length
+
+    def _signature(self) -> dict[str, tf.TensorSpec]:
+        row = tf.TensorSpec([None], tf.int32)
+        return {
+            "users": row,
+            "histories": tf.TensorSpec([None, self._max_length], tf.int32),
+            "lengths": row,
+            "targets": row,
+        }
+
+
+class TripletBatches(Batches):
+    """Batches of triplets: the fields of `methods.triplets.TripletBatch`."""
+
+    def __init__(
+        self,
+        rows: TripletRows,
+        sampling: NegativeSampling | None,
+        popularity: Int64s,
+        sampler: NegativeSampler | None,
+        *,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        """Describes the batches.
+
+        Args:
+            rows: Where the rows come from.
+            sampling: The law of the negatives; None for positives alone.
+            popularity: [num_items] interactions in the train window.
+            sampler: Draws the negatives; None where the rows come with theirs, or there
+                are to be none.
+            seed: Seed of the run.
+            batch_size: Positives in a batch; at most as many as there are.
+        """
+        super().__init__(rows, seed=seed, batch_size=batch_size)
+        self._triplets = rows
+        self._sampling = sampling
+        self._popularity = popularity
+        self._sampler = sampler
+
+    def _completed(self, chunks: tf.data.Dataset, epoch: tf.Tensor) -> tf.data.Dataset:
         if self._sampling is None:
             chunks = chunks.map(_without_keys)
         if self._sampler is not None:
@@ -105,16 +179,7 @@ class TripletBatches:
                 return _without_keys(chunk) | drawn
 
             chunks = chunks.map(draw).prefetch(1)
-        return chunks.rebatch(self.batch_size, drop_remainder=True)
-
-    def _chunks(self, epoch: Any, skip_batches: Any) -> Iterator[Columns]:
-        return epoch_chunks(
-            self._rows,
-            seed=self._seed,
-            epoch=int(epoch),
-            batch_size=self.batch_size,
-            skip_batches=int(skip_batches),
-        )
+        return chunks
 
     def _pools(self, epoch: Any) -> tuple[Int64s, Int64s, np.int64]:
         assert self._sampling is not None
@@ -123,9 +188,9 @@ class TripletBatches:
 
     def _signature(self) -> dict[str, tf.TensorSpec]:
         row = tf.TensorSpec([None], tf.int32)
-        if not self._rows.draws_negatives:
+        if not self._triplets.draws_negatives:
             keys = tf.TensorSpec([None], tf.uint64)
-            facts = dict.fromkeys(self._rows.facts, row)
+            facts = dict.fromkeys(self._triplets.facts, row)
             return {"users": row, "positives": row, "row_keys": keys, **facts}
         assert self._sampling is not None
         width = self._sampling.num_negatives
@@ -137,7 +202,7 @@ class TripletBatches:
             "case": tf.TensorSpec([None, width], tf.int8),
             "support": wide,
         }
-        if self._rows.has_log_q:
+        if self._triplets.has_log_q:
             signature["log_q"] = tf.TensorSpec([None, width], tf.float32)
         return signature
 

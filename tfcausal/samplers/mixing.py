@@ -22,6 +22,16 @@ def draws(words: tf.Tensor, number: int) -> tf.Tensor:
     return mix(words + _word((number + 1) * GAMMA % 2**64))
 
 
+def word_of_step(stream: int, step: tf.Tensor) -> tf.Tensor:
+    """Returns what the draws of one step of training follow from, [] uint64.
+
+    Args:
+        stream: Of the purpose, from `tfcausal.stats.mixing.stream`.
+        step: [] int64.
+    """
+    return mix(_word(stream) + tf.cast(step + 1, tf.uint64) * _word(GAMMA))
+
+
 def uniforms(words: tf.Tensor) -> tf.Tensor:
     """Maps words to float64 in [0, 1); exact, so that no platform rounds otherwise."""
     upper = tf.bitwise.right_shift(words, _word(11))

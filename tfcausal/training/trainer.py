@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tfcausal import methods
-from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
-from tfcausal.data.train_window import read_fact
-from tfcausal.data.training_rows import PositivesInMemory, TripletShards
+from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.keras_compat import keras
 from tfcausal.methods.base import Method
+from tfcausal.methods.histories import HistoryMethod
 from tfcausal.methods.options import MethodOptions
-from tfcausal.samplers.batches import TripletBatches
-from tfcausal.samplers.negatives import NegativeSampler
-from tfcausal.schema.dataset import TRAINING_PARTS
+from tfcausal.samplers.batches import Batches
+from tfcausal.schema.dataset import TRAIN
 from tfcausal.schema.manifest import (
     Manifest,
     checksums,
@@ -28,8 +26,7 @@ from tfcausal.schema.manifest import (
     read_manifest,
     write_manifest,
 )
-from tfcausal.stats.negatives import Catalogue, Positives
-from tfcausal.stats.order import BLOCK_ROWS
+from tfcausal.training.batches import training_batches
 from tfcausal.training.callbacks import (
     Checkpoints,
     Curriculum,
@@ -41,73 +38,6 @@ from tfcausal.training.optimizers import RowSparseAdam
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.progress import Progress
 from tfcausal.training.run import Run, load_run, read_description
-
-
-def training_batches(
-    dataset: CheckedDataset, model: Method, options: TrainingOptions
-) -> TripletBatches:
-    """Returns the batches of triplets that `model` learns from.
-
-    Args:
-        dataset: A data set that has been split and whose popularity is counted.
-        model: The method; it says who the negatives are.
-        options: Seed, batch size and where the triplets come from.
-    Raises:
-        InputError: If a part, the popularity or the triplets are missing or do not fit.
-    """
-    sampling = model.negative_sampling()
-    popularity = read_popularity(dataset)
-    facts = model.row_facts()
-    if options.triplets == "shards":
-        if sampling is None or facts:
-            raise InputError(
-                f"`triplets` must be graph for {model.registered_name}, whose rows are "
-                "no plain triplets; got shards."
-            )
-        shards = TripletShards(dataset, num_epochs=options.epochs)
-        promised = {
-            "seed": options.seed,
-            "record_format": "blocks",
-            "block_rows": BLOCK_ROWS,
-            "negatives": sampling.law,
-            **asdict(sampling),
-        }
-        found = shards.manifest.options
-        for name, value in promised.items():
-            if found.get(name) != value:
-                raise InputError(
-                    f"`{dataset.folder.triplets}`: {name} must be {value}, as this "
-                    f"training has it; got {found.get(name)}. Run beam_jobs.triplets "
-                    f"with --{name}={value}, or train with triplets=graph."
-                )
-        return TripletBatches(
-            shards,
-            sampling,
-            popularity,
-            None,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        )
-    parts = dataset.parts(TRAINING_PARTS)
-    rows = read_part(dataset.folder, parts)
-    sampler = None
-    if sampling is not None:
-        catalogue = Catalogue.from_popularity(popularity)
-        sampler = NegativeSampler(
-            catalogue,
-            Positives.from_rows(rows.users, rows.items, catalogue),
-            num_users=dataset.num_users,
-            num_negatives=sampling.num_negatives,
-        )
-    known = {name: read_fact(dataset, parts, name) for name in facts}
-    return TripletBatches(
-        PositivesInMemory(rows, known, seed=options.seed),
-        sampling,
-        popularity,
-        sampler,
-        seed=options.seed,
-        batch_size=options.batch_size,
-    )
 
 
 def compile_model(model: Method, options: TrainingOptions) -> None:
@@ -161,8 +91,10 @@ def train(
     inputs = {"splits": dataset.splits.fingerprint}
     if options.triplets == "shards":
         # With hard negatives among them, options do not say which they are.
-        triplets = read_manifest(dataset.folder.triplets, kind="triplets")
-        inputs["triplets"] = triplets.fingerprint
+        kind, shards = "triplets", dataset.folder.triplets
+        if issubclass(methods.get(method), HistoryMethod):
+            kind, shards = "sequences", dataset.folder.sequences(TRAIN)
+        inputs[kind] = read_manifest(shards, kind=kind).fingerprint
     defaults = {
         field.name: field.default
         for field in (*fields(method_options), *fields(options))
@@ -249,7 +181,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
 
 def _fit(
     model: Method,
-    batches: TripletBatches,
+    batches: Batches,
     options: TrainingOptions,
     folder: Path,
     validate: Validate,
