@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
+from tests.serving.test_history_signatures import train_small
 from tfcausal.cli import commands
 from tfcausal.errors import InputError
+from tfcausal.training.run import load_run
 
 
 def output(*arguments: object) -> str:
@@ -35,6 +37,16 @@ def model(run: Path) -> Path:
     assert shown["model"] == str(root / "dice" / "1")
     assert shown["causes"] == {"interest": [0, 5], "conformity": [5, 8]}
     return root / "dice"
+
+
+@pytest.fixture(scope="module")
+def history_model(run: Path) -> Path:
+    """A model whose users are histories."""
+    dataset = load_run(run).open_dataset()
+    folder = run.parent / "histories"
+    trained = train_small(dataset, "youtube_dnn", folder / "run", 1)
+    output("export", "--run", trained.folder, "--root", folder)
+    return folder / "youtube_dnn"
 
 
 def recommended(model: Path, *arguments: object) -> dict[str, Any]:
@@ -124,6 +136,61 @@ def test_explain_refuses_strangers(model: Path) -> None:
     for user, item, message in (("u3", "x", "unknown: x"), ("x", "i1", "`user` must")):
         with pytest.raises(InputError, match=message):
             output("explain", "--model", model, "--user", user, "--item", item)
+
+
+HISTORY = ("--history", "i4", "--history", "a, b", "--history", "i9")
+
+
+def test_recommends_after_a_history(history_model: Path) -> None:
+    asked = ("recommend", "--model", history_model, "--k", 75, *HISTORY)
+    shown = json.loads(output(*asked, "--json"))
+    assert shown["history"] == ["i4", "a, b", "i9"]
+    assert shown["known_history"]
+    assert not {"i4", "i9"} & set(items(shown))
+    again = json.loads(output(*asked, "--include_seen", "--json"))
+    kept = [item for item in items(again) if item not in {"i4", "i9"}]
+    assert kept == items(shown)[: len(kept)]
+    text = output(*asked)
+    assert "history i4, a, b, i9" in text
+    assert "preference" in text
+    assert "unknown" not in text
+    nothing = ("recommend", "--model", history_model, "--history", "?")
+    assert "unknown" in output(*nothing)
+    assert not json.loads(output(*nothing, "--json"))["known_history"]
+
+
+def test_explains_a_history(history_model: Path) -> None:
+    asked = ("explain", "--model", history_model, *HISTORY, "--item", "i30")
+    shown = json.loads(output(*asked, "--json"))
+    assert shown["item_id"] == "i30"
+    assert [place["item_id"] for place in shown["history"]] == ["i4", "a, b", "i9"]
+    assert {len(place) for place in shown["history"]} == {3}
+    rows = [line.split() for line in output(*asked).splitlines()]
+    table = {row[1]: row[3::2] for row in rows if len(row) > 7}
+    first = shown["history"][0]
+    assert table["i4"] == [
+        f"{first['score_without']:.4f}",
+        f"{first['score_without'] - shown['score']:+.4f}",
+        str(first["rank_without"]),
+    ]
+    only = ("explain", "--model", history_model, "--history", "i4", "--item", "i30")
+    (place,) = json.loads(output(*only, "--json"))["history"]
+    assert place["score_without"] is None
+    assert place["rank_without"] >= 1
+    assert "nothing" in output(*only)
+
+
+def test_a_user_or_a_history_asks(model: Path, history_model: Path) -> None:
+    for verb in (["recommend"], ["explain", "--item", "i1"]):
+        for asked, got in (((), "neither"), (("--user", "u3", *HISTORY), "both")):
+            with pytest.raises(InputError, match=f"must be given; got {got}"):
+                output(*verb, "--model", history_model, *asked)
+        with pytest.raises(InputError, match="whose users are histories"):
+            output(*verb, "--model", model, *HISTORY)
+    shown = json.loads(
+        output("recommend", "--model", history_model, "--user", "", "--json")
+    )
+    assert shown["user"] == ""
 
 
 def test_export_refuses_what_is_no_run(tmp_path: Path) -> None:

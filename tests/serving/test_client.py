@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.serving.test_history_signatures import train_small
 from tfcausal.data.interactions import CheckedDataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.evaluation.pairs import pair_scores
 from tfcausal.evaluation.ranking import ItemLists, rank_all
 from tfcausal.schema.manifest import read_manifest
-from tfcausal.serving.client import Recommender, load
+from tfcausal.serving.client import LeftOut, Recommender, load
+from tfcausal.serving.export import export
 from tfcausal.serving.index import build_index
 from tfcausal.training.run import Run
+
+import tensorflow as tf  # isort: skip
 
 USER = 5
 
@@ -31,6 +35,24 @@ def recommender(request: pytest.FixtureRequest, model: Path) -> Recommender:
         pytest.importorskip("scann")
         build_index(model, overwrite=True)
     return load(model, index=request.param)
+
+
+@pytest.fixture(scope="module")
+def history_model(
+    tmp_path_factory: pytest.TempPathFactory, dataset: CheckedDataset
+) -> Path:
+    """A model of several queries whose users are histories."""
+    folder = tmp_path_factory.mktemp("histories")
+    run = train_small(dataset, "comirec", folder / "run", 1)
+    return export(run, "comirec", folder)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["model", "index"])
+def reader(request: pytest.FixtureRequest, history_model: Path) -> Recommender:
+    if request.param:
+        pytest.importorskip("scann")
+        build_index(history_model, overwrite=True)
+    return load(history_model, index=request.param)
 
 
 def seen_by(dataset: CheckedDataset, user: int) -> set[str]:
@@ -136,3 +158,102 @@ def test_refuses_the_index_of_another_export(tmp_path: Path, model: Path) -> Non
     path.write_text(path.read_text().replace(fingerprint, "0" * 64))
     with pytest.raises(InputError, match=r"inputs\.export must be"):
         load(version, index=True)
+
+
+HISTORY = ["i5", "never seen", "i9", "i2"]
+
+
+@pytest.mark.parametrize("weights", [{}, {"preference": -2.0}])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_histories_get_what_the_signature_answers(
+    reader: Recommender,
+    history_model: Path,
+    weights: dict[str, float],
+    exclude_seen: bool,
+) -> None:
+    found = reader.recommend_history(
+        HISTORY, 20, weights, ["i7", "?"], exclude_seen=exclude_seen
+    )
+    answer = tf.saved_model.load(str(history_model)).signatures["recommend_of_history"](
+        history=tf.constant([HISTORY]),
+        k=tf.constant(20),
+        preference_weight=tf.constant([weights.get("preference", 1.0)]),
+        exclude_item_id=tf.constant([["i7"]]),
+        exclude_seen=tf.constant(exclude_seen),
+    )
+    assert [one.item_id.encode() for one in found] == answer["item_id"][
+        0
+    ].numpy().tolist()
+    scores = answer["score"][0].numpy()
+    np.testing.assert_allclose([one.score for one in found], scores, rtol=1e-4)
+    terms = [one.causes["preference"] for one in found]
+    np.testing.assert_allclose(terms, scores, rtol=1e-4)
+
+
+def test_the_items_of_a_history_are_left_out(reader: Recommender) -> None:
+    listed = {one.item_id for one in reader.recommend_history(HISTORY, 100)}
+    assert listed == {f"i{item}" for item in range(1, 80)} - set(HISTORY)
+    found = reader.recommend_history(HISTORY, 100, exclude_seen=False)
+    assert len({one.item_id for one in found}) == 79
+    assert reader.recommend_history(HISTORY, 5, exclude=listed) == []
+
+
+@pytest.mark.parametrize("history", [[], [""], ["never seen", "?"]])
+def test_histories_of_nothing_known_get_what_is_popular(
+    reader: Recommender, history: list[str]
+) -> None:
+    assert not reader.knows_history(history)
+    assert reader.knows_history([*history, "i1"])
+    found = reader.recommend_history(history, 5)
+    assert found == reader.recommend("nobody", 5)
+    with pytest.raises(InputError, match="`history` must have an item that the model"):
+        reader.explain_history(history, "i1")
+
+
+def test_explains_a_history(reader: Recommender) -> None:
+    found = reader.explain_history(HISTORY, "i30")
+    scores = {
+        one.item_id: one.score
+        for one in reader.recommend_history(HISTORY, 100, exclude_seen=False)
+    }
+    assert found.item_id == "i30"
+    assert found.score == pytest.approx(scores["i30"], rel=1e-4)
+    assert found.rank == 1 + list(scores).index("i30")
+    assert [place.item_id for place in found.history] == HISTORY
+    for number, place in enumerate(found.history):
+        rest = [*HISTORY[:number], *HISTORY[number + 1 :]]
+        again = reader.explain_history(rest, "i30")
+        assert place.score_without == pytest.approx(again.score, rel=1e-5)
+        assert place.rank_without == again.rank
+    unknown = found.history[HISTORY.index("never seen")]
+    assert unknown.score_without == pytest.approx(found.score, rel=1e-6)
+
+
+def test_without_its_only_item_a_history_has_no_score(reader: Recommender) -> None:
+    by_popularity = [one.item_id for one in reader.recommend("nobody", 79)]
+    best = by_popularity[0]
+    assert reader.explain_history(["i5"], best).history == [LeftOut("i5", None, 1)]
+    (place, stranger) = reader.explain_history(["i5", "?"], best).history
+    assert place == LeftOut("i5", None, 1)
+    assert stranger.score_without is not None
+
+
+def test_refuses_what_histories_may_not_ask(reader: Recommender) -> None:
+    with pytest.raises(InputError, match="unknown: no such item"):
+        reader.explain_history(["i1"], "no such item")
+    with pytest.raises(InputError, match="`k` must be at least 1"):
+        reader.recommend_history(["i1"], 0)
+    with pytest.raises(InputError, match="Did you mean `preference`"):
+        reader.recommend_history(["i1"], 5, {"preferences": 0})
+    with pytest.raises(InputError, match="must be finite"):
+        reader.recommend_history(["i1"], 5, {"preference": float("nan")})
+
+
+def test_refuses_histories_where_users_are_ids(recommender: Recommender) -> None:
+    for ask in (
+        lambda: recommender.recommend_history(["i1"]),
+        lambda: recommender.explain_history(["i1"], "i2"),
+        lambda: recommender.knows_history(["i1"]),
+    ):
+        with pytest.raises(InputError, match="whose users are histories; the users of"):
+            ask()

@@ -1,15 +1,40 @@
 """`tfcausal recommend`: a user's list from an exported model, cause by cause."""
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tfcausal.cli.weights import parse_weights, weight_option
+from tfcausal.errors import InputError
 
 if TYPE_CHECKING:
     from tfcausal.serving.client import Recommendation
+
+user_option = click.option("--user", help="The user's id.")
+history_option = click.option(
+    "--history",
+    multiple=True,
+    metavar="ITEM",
+    help="In place of --user: an item that was met; repeatable, the latest last.",
+)
+
+
+def require_one(user: str | None, history: Sequence[str]) -> None:
+    """Checks that it is said who asks, and said once.
+
+    Raises:
+        InputError: If both are given, or neither.
+    """
+    if (user is None) == (not history):
+        raise InputError(
+            "Either `--user` or `--history` must be given; got "
+            f"{'both' if history else 'neither'}. Write --user u17, or --history i4 "
+            "--history i9 for a model whose users are histories."
+        )
 
 
 @click.command("recommend")
@@ -19,18 +44,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An exported model, whose last version counts, or one version of it.",
 )
-@click.option("--user", required=True, help="The user's id.")
+@user_option
+@history_option
 @click.option("--k", default=10, show_default=True, help="Length of the list.")
 @weight_option
 @click.option(
     "--exclude", multiple=True, metavar="ITEM", help="Leave an item out; repeatable."
 )
-@click.option("--include_seen", is_flag=True, help="Keep what the user has seen.")
+@click.option(
+    "--include_seen", is_flag=True, help="Keep what was seen, or stands in the history."
+)
 @click.option("--index", is_flag=True, help="Search through the ScaNN index.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: Path,
-    user: str,
+    user: str | None,
+    history: tuple[str, ...],
     k: int,
     weights: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -42,24 +71,35 @@ def command(
 
     An unknown user gets the most popular items, scored by popularity. --weight
     intervenes: conformity=0 asks what the user would get without conformity.
+    --history asks for whoever has met these items, of a model whose users are
+    histories; unknown items are passed over.
     """
     from tfcausal.serving.client import load
 
+    require_one(user, history)
     parsed = parse_weights(weights)
     loaded = load(model, index=index)
-    known = loaded.knows_user(user)
-    found = loaded.recommend(user, k, parsed, exclude, exclude_seen=not include_seen)
+    asked: str | list[str]
+    if user is None:
+        kind, asked, name = "history", list(history), ", ".join(history)
+        known = loaded.knows_history(history)
+        recommend = partial(loaded.recommend_history, history)
+    else:
+        kind, asked, name = "user", user, user
+        known = loaded.knows_user(user)
+        recommend = partial(loaded.recommend, user)
+    found = recommend(k, parsed, exclude, exclude_seen=not include_seen)
     if as_json:
         result = {
-            "user": user,
-            "known_user": known,
+            kind: asked,
+            f"known_{kind}": known,
             "weights": parsed,
             "items": [item._asdict() for item in found],
         }
         click.echo(json.dumps(result))
         return
     applied = [f"{cause}={weight:g}" for cause, weight in parsed.items()]
-    title = " ".join([f"user {user}", *applied])
+    title = " ".join([f"{kind} {name}", *applied])
     _print(found, title if known else f"{title}, unknown: by popularity")
 
 

@@ -68,7 +68,7 @@ def _check_list(
 ) -> None:
     """Compares one user's list."""
     per_item = [name for name in expected if name.startswith("score")]
-    for name in ("count", "known_user"):
+    for name in ("count", "known_user", "known_history"):
         if name in expected and found[name] != expected[name]:
             raise DifferenceError(
                 f"{name}[{row}] is {found[name]}, not {expected[name]}"

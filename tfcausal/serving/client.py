@@ -1,6 +1,7 @@
 """An exported model in this process: lists and explanations for one user at a time."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,53 @@ class Recommendation(NamedTuple):
     item_id: str
     score: float
     causes: dict[str, float]
+
+
+class LeftOut(NamedTuple):
+    """What an item would have, were one place of the history empty.
+
+    Attributes:
+        item_id: What stands in the place.
+        score_without: The item's score then; None where nothing known is left.
+        rank_without: The item's rank then; by popularity where nothing known is left.
+    """
+
+    item_id: str
+    score_without: float | None
+    rank_without: int
+
+
+class HistoryExplanation(NamedTuple):
+    """What the items of a history do for one item.
+
+    Attributes:
+        item_id: The item.
+        score: Its score.
+        rank: Its rank among all items, those of the history too; 1 is the best.
+        history: The places of the history, in order.
+    """
+
+    item_id: str
+    score: float
+    rank: int
+    history: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class _Asker:
+    """Whom a list is for.
+
+    Attributes:
+        suffix: What the signatures that take them have behind their names.
+        known: The output that says whether the model knows them.
+        inputs: What names them to a signature.
+        seen: Reads the ids of the items that they have met.
+    """
+
+    suffix: str
+    known: str
+    inputs: Mapping[str, tf.Tensor]
+    seen: Callable[[], Collection[str]]
 
 
 class Recommender:
@@ -62,30 +110,33 @@ class Recommender:
             InputError: If k is below 1, a cause is unknown, or a weight is not finite
                 or too large.
         """
-        if k < 1:
-            raise InputError(f"`k` must be at least 1; got {k}.")
-        full = self._full_weights(weights or {})
-        if self._index is not None and self.knows_user(user_id):
-            return self._through_index(user_id, k, full, exclude, exclude_seen)
-        answer = self._call(
-            "recommend",
-            user_id=tf.constant([user_id]),
-            k=tf.constant(min(k, np.iinfo(np.int32).max)),
-            exclude_item_id=tf.constant([["", *exclude]]),
-            exclude_seen=tf.constant(exclude_seen),
-            **{f"{cause}_weight": tf.constant([full[cause]]) for cause in self.causes},
-        )
-        return [
-            Recommendation(
-                answer["item_id"][0, place].decode(),
-                float(answer["score"][0, place]),
-                {
-                    cause: float(answer[f"score_{cause}"][0, place])
-                    for cause in self.causes
-                },
-            )
-            for place in range(answer["count"][0])
-        ]
+        return self._listed(self._user(user_id), k, weights, exclude, exclude_seen)
+
+    def recommend_history(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        weights: Mapping[str, float] | None = None,
+        exclude: Collection[str] = (),
+        *,
+        exclude_seen: bool = True,
+    ) -> list[Recommendation]:
+        """Returns the best items after a history; the most popular if none is known.
+
+        Args:
+            history: Item ids, the latest last; unknown ones are passed over.
+            k: Length of the list; shorter where there are no more items.
+            weights: Cause to weight; do(cause = 0) is weight 0. The others keep 1.
+            exclude: Item ids to leave out; unknown ones do nothing.
+            exclude_seen: Whether to leave out all items of the history.
+        Returns:
+            Items, best first.
+        Raises:
+            InputError: If the model takes no histories, k is below 1, a cause is
+                unknown, or a weight is not finite or too large.
+        """
+        asker = self._history(history)
+        return self._listed(asker, k, weights, exclude, exclude_seen)
 
     def explain(self, user_id: str, item_id: str) -> Recommendation:
         """Returns the score of an item for a user and each cause's term of it.
@@ -104,26 +155,127 @@ class Recommender:
         causes = {cause: float(answer[f"score_{cause}"][0]) for cause in self.causes}
         return Recommendation(item_id, float(answer["score"][0]), causes)
 
+    def explain_history(
+        self, history: Sequence[str], item_id: str
+    ) -> HistoryExplanation:
+        """Returns an item's score after a history, and without each of its places.
+
+        Args:
+            history: Item ids, the latest last; leaving out an unknown one, or one that
+                is too long ago to count, changes nothing.
+            item_id: The item.
+        Raises:
+            InputError: If the model takes no histories, or knows no item of this one,
+                or not the item.
+        """
+        answer = self._call(
+            "explain_history",
+            item_id=tf.constant([item_id]),
+            **self._history(history).inputs,
+        )
+        if not answer["known_history"][0]:
+            raise InputError(
+                "`history` must have an item that the model knows; got "
+                f"{', '.join(history) or 'none'}. Others are answered by popularity, "
+                "whatever stands in them."
+            )
+        places = zip(
+            history,
+            answer["score_without"][0].tolist(),
+            answer["rank_without"][0].tolist(),
+            answer["known_without"][0].tolist(),
+            strict=True,
+        )
+        return HistoryExplanation(
+            item_id,
+            float(answer["score"][0]),
+            int(answer["rank"][0]),
+            [
+                LeftOut(left_out, score if known else None, rank)
+                for left_out, score, rank, known in places
+            ],
+        )
+
     def knows_user(self, user_id: str) -> bool:
         """Returns whether the model was trained on the user."""
-        answer = self._call("user_embedding", user_id=tf.constant([user_id]))
-        return bool(answer["known_user"][0])
+        return self._embedded(self._user(user_id))[1]
 
-    def _through_index(
+    def knows_history(self, history: Sequence[str]) -> bool:
+        """Returns whether the model knows an item of the history.
+
+        Raises:
+            InputError: If the model takes no histories.
+        """
+        return self._embedded(self._history(history))[1]
+
+    def _user(self, user_id: str) -> _Asker:
+        def seen() -> list[str]:
+            ids = self._model.seen_item_ids(tf.constant(user_id)).numpy().tolist()
+            return [item.decode() for item in ids]
+
+        return _Asker("", "known_user", {"user_id": tf.constant([user_id])}, seen)
+
+    def _history(self, history: Sequence[str]) -> _Asker:
+        if "recommend_of_history" not in self._model.signatures:
+            raise InputError(
+                "`history` must be given to a model whose users are histories; the "
+                "users of this one are ids. Give a user, or export a run of a method "
+                "of histories."
+            )
+        rows = tf.constant([list(history)], tf.string)
+        return _Asker(
+            "_of_history", "known_history", {"history": rows}, lambda: history
+        )
+
+    def _embedded(self, asker: _Asker) -> tuple[Float32s, bool]:
+        """Returns [num_queries, dim], and whether the model knows whose they are."""
+        answer = self._call(f"user_embedding{asker.suffix}", **asker.inputs)
+        return answer["embedding"][0], bool(answer[asker.known][0])
+
+    def _listed(
         self,
-        user_id: str,
+        asker: _Asker,
         k: int,
-        weights: Mapping[str, float],
+        weights: Mapping[str, float] | None,
         exclude: Collection[str],
         exclude_seen: bool,
     ) -> list[Recommendation]:
+        if k < 1:
+            raise InputError(f"`k` must be at least 1; got {k}.")
+        full = self._full_weights(weights or {})
+        if self._index is not None:
+            queries, known = self._embedded(asker)
+            if known:
+                met = asker.seen() if exclude_seen else ()
+                return self._through_index(queries, k, full, {*exclude, *met})
+        answer = self._call(
+            f"recommend{asker.suffix}",
+            k=tf.constant(min(k, np.iinfo(np.int32).max)),
+            exclude_item_id=tf.constant([["", *exclude]]),
+            exclude_seen=tf.constant(exclude_seen),
+            **{f"{cause}_weight": tf.constant([full[cause]]) for cause in self.causes},
+            **asker.inputs,
+        )
+        return [
+            Recommendation(
+                answer["item_id"][0, place].decode(),
+                float(answer["score"][0, place]),
+                {
+                    cause: float(answer[f"score_{cause}"][0, place])
+                    for cause in self.causes
+                },
+            )
+            for place in range(answer["count"][0])
+        ]
+
+    def _through_index(
+        self,
+        queries: Float32s,
+        k: int,
+        weights: Mapping[str, float],
+        excluded: Collection[str],
+    ) -> list[Recommendation]:
         assert self._index is not None
-        excluded = set(exclude)
-        if exclude_seen:
-            seen = self._model.seen_item_ids(tf.constant(user_id)).numpy().tolist()
-            excluded |= {item.decode() for item in seen}
-        answer = self._call("user_embedding", user_id=tf.constant([user_id]))
-        queries: Float32s = answer["embedding"][0]
         for cause, part in self.causes.items():
             queries[:, part] *= np.float32(weights[cause])
         lists = self._index.search(queries, k, [excluded] * len(queries))

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfcausal import methods
 from tfcausal.data.interactions import (
     CheckedDataset,
     read_part,
@@ -26,8 +27,10 @@ from tfcausal.errors import InputError
 from tfcausal.evaluation.calibration import Calibration
 from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.methods.base import Method
+from tfcausal.methods.histories import HistoryMethod
+from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
-from tfcausal.schema.dataset import TRAINING_PARTS, DatasetFolder
+from tfcausal.schema.dataset import FOLD_IN_PARTS, TRAINING_PARTS, DatasetFolder
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -39,6 +42,8 @@ from tfcausal.schema.manifest import (
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.feature_answers import FeatureAnswers
 from tfcausal.serving.feature_signatures import FeatureServingModel
+from tfcausal.serving.history_answers import HistoryAnswers
+from tfcausal.serving.history_signatures import HistoryServingModel
 from tfcausal.serving.live_answers import LiveAnswers
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
 from tfcausal.serving.warmup import write_warmup
@@ -89,14 +94,19 @@ def export(
         "users": _checked_ids(dataset.folder.users, len(vectors.queries)),
         "items": _checked_ids(dataset.folder.items, len(vectors.candidates)),
     }
+    # Of users who are held out it is what is folded in.
+    met = dataset.parts((*TRAINING_PARTS, *FOLD_IN_PARTS.values()))
     seen = ItemLists.from_interactions(
-        read_part(dataset.folder, dataset.parts(TRAINING_PARTS)), dataset.num_users
+        read_part(dataset.folder, met), dataset.num_users
     )
     popularity = read_popularity(dataset)
     if calibration is not None:
         vectors = calibration.apply(vectors, popularity)
-    features = run.options.get("backbone") == "features"
-    method = load_model(run, dataset) if features else None
+    # Who is new is answered by the towers, for which the vectors are not enough.
+    with_method = run.options.get("backbone") == "features" or issubclass(
+        methods.get(run.method), HistoryMethod
+    )
+    method = load_model(run, dataset) if with_method else None
     target = root / name / str(next_version(root / name))
     with staged_folder(target) as folder:
         contents = _Contents(
@@ -189,8 +199,10 @@ class _Contents:
 
     def model(self, users: Path, items: Path) -> ServingModel:
         made: Callable[..., ServingModel] = ServingModel
-        if self.method is not None:
-            weights = {} if self.calibration is None else self.calibration.weights
+        weights = {} if self.calibration is None else self.calibration.weights
+        if isinstance(self.method, HistoryMethod):
+            made = partial(HistoryServingModel, method=self.method, weights=weights)
+        elif isinstance(self.method, TripletMethod):
             made = partial(FeatureServingModel, method=self.method, weights=weights)
         return made(
             self.vectors,
@@ -206,10 +218,14 @@ class _Contents:
         users, items = (self.ids[kind].to_pylist() for kind in ("users", "items"))
         live = LiveAnswers(self.vectors, users, items, self.seen, self.popularity)
         cases = live.cases(self.k)
-        if self.method is None:
-            return cases
-        of_features = FeatureAnswers(self.method, self.dataset, live, self._calibrated)
-        return cases + of_features.cases(self.k)
+        if isinstance(self.method, HistoryMethod):
+            cases += HistoryAnswers(self.method, live, self._calibrated).cases(self.k)
+        elif isinstance(self.method, TripletMethod):
+            of_features = FeatureAnswers(
+                self.method, self.dataset, live, self._calibrated
+            )
+            cases += of_features.cases(self.k)
+        return cases
 
     def _calibrated(self, vectors: CausalVectors) -> CausalVectors:
         if self.calibration is None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcausal.data.side_features import read_texts
 from tfcausal.layers.feature_tower import FeatureTower
-from tfcausal.methods.base import Method
+from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.schema.vectors import CausalVectors, Float32s
@@ -28,7 +28,7 @@ class FeatureAnswers:
         calibrated: Makes such vectors of those as trained.
     """
 
-    method: Method
+    method: TripletMethod
     folder: DatasetFolder
     live: LiveAnswers
     calibrated: Callable[[CausalVectors], CausalVectors]

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfcausal.data.side_features import (
@@ -26,14 +25,15 @@ from tfcausal.data.side_features import (
 from tfcausal.errors import InputError
 from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.layers.feature_tower import FeatureTower
-from tfcausal.methods.base import Method
+from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors
-from tfcausal.serving.signatures import ServingModel, concrete, of_equal_rows
+from tfcausal.serving.method_model import MethodServingModel
+from tfcausal.serving.signatures import concrete, of_equal_rows
 from tfcausal.stats.negatives import Int64s
 
 
-class FeatureServingModel(ServingModel):
+class FeatureServingModel(MethodServingModel):
     """Also ranks for users, and embeds items, by features that a request brings.
 
     An id that the model knows counts beside the features; an unknown one stands for
@@ -44,7 +44,7 @@ class FeatureServingModel(ServingModel):
         self,
         vectors: CausalVectors,
         *,
-        method: Method,
+        method: TripletMethod,
         weights: Mapping[str, float],
         users: Path,
         items: Path,
@@ -65,21 +65,20 @@ class FeatureServingModel(ServingModel):
             k: Length of the lists of `serving_default`.
         """
         super().__init__(
-            vectors, users=users, items=items, seen=seen, popularity=popularity, k=k
+            vectors,
+            method=method,
+            weights=weights,
+            users=users,
+            items=items,
+            seen=seen,
+            popularity=popularity,
+            k=k,
         )
-        causes = method.causes()
-        self._trained_dim = max(part.stop for part in causes.values())
-        factors = np.ones(self._trained_dim, np.float32)
-        for cause, part in causes.items():
-            factors[part] = weights.get(cause, 1.0)
-        self._factors = factors
         self._fold_queries = method.fold_queries
         self._fold_candidates = method.fold_candidates
         of_users, of_items = method.serving_feature_towers()
         self._user_side = _Side.of(of_users)
         self._item_side = _Side.of(of_items)
-        # Of the method only the variables are a part of this one, and are saved.
-        self.learned = method.trainable_variables
         sides = [side for side in (self._user_side, self._item_side) if side]
         self.codes = [table for side in sides for table in side.tables.values()]
 
@@ -156,9 +155,7 @@ class FeatureServingModel(ServingModel):
         self, side: "_Side", users: tf.Tensor, inputs: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
         """Returns [B, num_queries, dim] float32, calibrated as all other queries."""
-        queries = self._fold_queries(side.embedded(users, inputs)) * self._factors
-        added = [[0, 0], [0, 0], [0, self._dim - self._trained_dim]]
-        return tf.pad(queries, added, constant_values=1.0)
+        return self._calibrated(self._fold_queries(side.embedded(users, inputs)))
 
 
 @dataclass(frozen=True)
