@@ -58,6 +58,17 @@ def accuracy(
     )
 
 
+def legacy_ndcg(items: list[int], targets: Sequence[int], k: int) -> float:
+    """ComiRec's first NDCG of one list; a target met again counts once, as the first.
+
+    A hit's gain hangs on its index among the targets, wherever it stands in the list.
+    """
+    shown = set(items[:k])
+    met = list(dict.fromkeys(targets))
+    found = [no for no, item in enumerate(met) if item in shown]
+    return dcg(found) / dcg(range(len(found))) if found else 0.0
+
+
 def iou(first: Sequence[int], second: Sequence[int]) -> float:
     either = set(first) | set(second)
     return len(set(first) & set(second)) / len(either) if either else 0.0

@@ -8,8 +8,9 @@ import pytest
 
 from tests.evaluation import naive
 from tests.evaluation.cases import Case, random_case
+from tfcausal.data.interactions import Interactions
 from tfcausal.errors import InputError
-from tfcausal.evaluation.evaluator import evaluate, weight_curve
+from tfcausal.evaluation.evaluator import EvaluationSet, evaluate, weight_curve
 from tfcausal.schema.protocol import EvaluationProtocol, protocol
 from tfcausal.schema.vectors import CausalVectors
 
@@ -18,6 +19,7 @@ PROTOCOLS = {
     "dice, all users": replace(protocol("dice"), users="all"),
     "dccl": protocol("dccl"),
     "causerec": protocol("causerec"),
+    "ideal of hits": replace(protocol("causerec"), ndcg_ideal="hits"),
     "cadvae": protocol("cadvae"),
     "long lists": replace(protocol("dice"), ks=(1, 3, 100, 400)),
 }
@@ -49,6 +51,12 @@ def expected_metrics(
                 )
         means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
         found |= dict(zip([f"recall@{k}", f"hr@{k}", f"ndcg@{k}"], means, strict=True))
+        if chosen.legacy_ndcg:
+            legacy = [
+                naive.legacy_ndcg(lists[user], list(case.positives[user]), k)
+                for user in with_positives
+            ]
+            found[f"legacy_ndcg@{k}"] = sum(legacy) / len(legacy)
         shown = [item for user in with_positives for item in lists[user][:k]]
         catalogue = range(1, len(case.popularity))
         found[f"coverage@{k}"] = len(set(shown)) / len(catalogue)
@@ -131,6 +139,73 @@ def test_small_by_hand() -> None:
             "popularity_percentile@2": 0.5,
         }
     )
+
+
+def test_legacy_ndcg_by_hand() -> None:
+    # Items 1..4 score 4, 3, 2, 1; the user meets 4, 3, 1, in this order, and 3 again.
+    # At k = 2 the list is 1, 2, and the hit is the third target:
+    # 1 / log2(4) = 0.5 over the ideal of one hit; standard 1 over 1 + 1 / log2(3).
+    # At k = 3 the list is 1, 2, 3, and the hits are the third and the second target:
+    # 0.5 + 1 / log2(3) over 1 + 1 / log2(3).
+    vectors = CausalVectors(
+        np.ones((2, 1, 1), np.float32),
+        np.asarray([[9], [4], [3], [2], [1]], np.float32),
+        {"preference": slice(0, 1)},
+    )
+    items = np.asarray([4, 3, 1, 3], np.int32)
+    rows = Interactions(np.ones(4, np.int32), items, None, np.asarray([4]))
+    against = EvaluationSet.from_interactions(rows, None, np.ones(5, np.int64), 2)
+    metrics = evaluate(vectors, against, replace(protocol("causerec"), ks=(2, 3)))
+    assert metrics.metrics["legacy_ndcg@2"] == pytest.approx(0.5)
+    assert metrics.metrics["ndcg@2"] == pytest.approx(1 / 1.6309297535714573)
+    assert metrics.metrics["legacy_ndcg@3"] == pytest.approx(
+        1.1309297535714573 / 1.6309297535714573
+    )
+    assert metrics.metrics["recall@3"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_legacy_ndcg_is_that_of_comirec(seed: int) -> None:
+    case = random_case(seed)
+    rng = np.random.default_rng(seed)
+    # Targets in any order, some of them met again and again.
+    targets = {
+        user: rng.integers(1, 150, rng.integers(1, 30)).tolist() * int(1 + user % 3)
+        for user in range(1, case.num_users, 2)
+    }
+    for met in targets.values():
+        rng.shuffle(met)
+    pairs = [(user, item) for user, met in targets.items() for item in met]
+    # Users side by side in no order, as shards have them, each user's rows in his.
+    pairs.sort(key=lambda pair: pair[0] * 7 % 31)
+    users, items = np.asarray(pairs, np.int32).T
+    against = EvaluationSet.from_interactions(
+        Interactions(users, items, None, np.asarray([len(pairs)])),
+        None,
+        case.popularity,
+        case.num_users,
+    )
+    chosen = replace(protocol("causerec"), ks=(5, 20, 50, 200))
+    found = evaluate(case.vectors, against, chosen).metrics
+    lists = naive.user_lists(case.vectors, {}, list(targets), 200)
+    for k in chosen.ks:
+        expected = [naive.legacy_ndcg(lists[u], targets[u], k) for u in targets]
+        assert found[f"legacy_ndcg@{k}"] == pytest.approx(
+            sum(expected) / len(expected), abs=1e-12
+        )
+        standard = [naive.accuracy(lists[u], set(targets[u]), k)[2] for u in targets]
+        assert found[f"ndcg@{k}"] == pytest.approx(
+            sum(standard) / len(standard), abs=1e-12
+        )
+    # All targets are in lists of the whole catalogue, so their order is perfect.
+    assert found["legacy_ndcg@200"] == pytest.approx(1.0) != found["ndcg@200"]
+
+
+def test_legacy_ndcg_is_of_its_protocol_alone() -> None:
+    case = random_case(1)
+    for name in ("dice", "dccl", "cadvae"):
+        found = evaluate(case.vectors, case.against, protocol(name)).metrics
+        assert not any(metric.startswith("legacy") for metric in found)
 
 
 def test_chosen_users_are_averaged_over() -> None:

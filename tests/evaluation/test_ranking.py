@@ -5,6 +5,7 @@ import pytest
 
 from tests.evaluation import naive
 from tests.evaluation.cases import interactions, random_case
+from tfcausal.data.interactions import Interactions
 from tfcausal.errors import InputError
 from tfcausal.evaluation import ranking
 from tfcausal.evaluation.ranking import ItemLists, rank_all
@@ -78,6 +79,20 @@ def test_lists_group_rows_and_count_repeats_once() -> None:
     owners, items = lists.of(np.asarray([2, 3, 2, 0], np.int32))
     assert owners.tolist() == [0, 0, 2, 2, 3]
     assert items.tolist() == [3, 5, 3, 5, 1]
+
+
+def test_lists_in_the_order_of_rows_keep_the_first_of_repeats() -> None:
+    users = np.asarray([2, 2, 2, 2, 0, 3, 3, 2], np.int32)
+    items = np.asarray([9, 5, 9, 7, 4, 8, 1, 5], np.int32)
+    rows = Interactions(users, items, None, np.asarray([4, 8]))
+    lists = ItemLists.in_order_of_rows(rows, 5)
+    assert lists.lengths.tolist() == [1, 0, 3, 2, 0]
+    assert lists.items.tolist() == [4, 9, 5, 7, 8, 1]
+    owners, items = lists.of(np.asarray([3, 1, 2], np.int32))
+    assert owners.tolist() == [0, 0, 2, 2, 2]
+    assert items.tolist() == [8, 1, 9, 5, 7]
+    nothing = Interactions(users[:0], items[:0], None, np.zeros(0, np.int64))
+    assert ItemLists.in_order_of_rows(nothing, 3).lengths.tolist() == [0, 0, 0]
 
 
 def test_refuses_scores_beyond_float32() -> None:

@@ -1,6 +1,7 @@
 """The tables as data: what they name exists, and the figures are the papers'."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,124 @@ def test_ablations_of_dccl_and_dice() -> None:
             name for name in row.fixed if row.fixed[name] != whole.fixed.get(name)
         }
         assert len(changed) == 1
+
+
+# Table 2 of CauseRec prints what its best row gains over the best baseline, in percent:
+# recall, NDCG and hit rate, each at 20 and at 50.
+GAINS = {
+    "Amazon Books": (13.5, 20.2, 14.5, 22.1, 14.1, 20.2),
+    "Yelp": (10.7, 7.36, 5.90, 6.12, 5.45, 5.28),
+    "Gowalla": (6.42, 8.64, 1.39, 5.03, 5.32, 6.39),
+}
+
+
+def of_causerec(number: int) -> dict[str, Row]:
+    return {row.name: row for row in TABLES[f"causerec-table{number}"].rows}
+
+
+def test_figures_of_causerec_give_the_gains_that_it_prints() -> None:
+    rows = of_causerec(2)
+    assert list(rows) == [
+        *("pop", "youtube_dnn", "gru4rec", "mind", "comirec-sa", "comirec-dr"),
+        *("causerec-base", "causerec-item", "causerec-interest", "causerec-h"),
+    ]
+    baselines = list(rows)[:6]
+    names = [
+        f"{name}@{k}" for name in ("recall", "legacy_ndcg", "hr") for k in (20, 50)
+    ]
+    for data, gains in GAINS.items():
+        for name, percent in zip(names, gains, strict=True):
+            best = max(rows[row].published[data][name] for row in baselines)
+            gain = rows["causerec-h"].published[data][name] / best - 1
+            assert gain == pytest.approx(percent / 100, abs=6e-4)
+    assert rows["pop"].method == ITEM_POP
+    assert all(set(row.published["Yelp"]) == set(names) for row in rows.values())
+    assert set(names) < set(TABLES["causerec-table2"].shown)
+    # First, middle and last of the table, and the figures with three digits.
+    assert rows["pop"].published["Amazon Books"]["recall@20"] == 0.0137
+    assert rows["comirec-sa"].published["Yelp"]["legacy_ndcg@20"] == 0.1728
+    assert rows["causerec-h"].published["Gowalla"]["hr@50"] == 0.5697
+    assert rows["mind"].published["Yelp"]["recall@20"] == 0.044
+    assert rows["pop"].published["Yelp"]["recall@50"] == 0.003
+
+
+def test_figures_of_causerec_agree_between_its_tables() -> None:
+    whole, ablated = of_causerec(2), of_causerec(3)
+    item = ablated["causerec-item"]
+    assert item.fixed == whole["causerec-item"].fixed
+    assert list(item.published) == ["Yelp", "Gowalla"]
+    assert item.published.items() < whole["causerec-item"].published.items()
+    assert ablated["causerec-base"] == whole["causerec-base"]
+    # Recall, NDCG and hit rate at 20 and 50, in table 3's order.
+    assert list(ablated["without-users"].published["Yelp"].values()) == [
+        *(0.0563, 0.1794, 0.3350, 0.1169, 0.3174, 0.5507)
+    ]
+    assert ablated["positives-only"].published["Gowalla"]["legacy_ndcg@20"] == 0.2693
+    assert ablated["causerec-base"].published["Gowalla"]["hr@50"] == 0.5218
+    # The defaults stand in tables 4, 5 and 6 again, with three digits.
+    for row, other in (
+        (of_causerec(4)["n8-m1"], "causerec-item"),
+        (of_causerec(5)["rate-0.5"], "causerec-item"),
+        (of_causerec(6)["concepts-20"], "causerec-interest"),
+    ):
+        for data in ("Yelp", "Gowalla"):
+            figures = whole[other].published[data]
+            assert row.published[data] == pytest.approx(
+                {
+                    name: figures[name]
+                    for name in ("recall@50", "legacy_ndcg@50", "hr@50")
+                },
+                abs=5.1e-4,
+            )
+    assert of_causerec(4)["n1-m1"].published["Yelp"]["recall@50"] == 0.111
+    assert of_causerec(4)["n1-m8"].published["Gowalla"]["hr@50"] == 0.498
+    assert of_causerec(5)["rate-0.6"].published["Yelp"]["legacy_ndcg@50"] == 0.307
+    assert of_causerec(6)["concepts-4"].published["Yelp"]["legacy_ndcg@50"] == 0.28
+    assert of_causerec(6)["concepts-30"].published["Gowalla"]["hr@50"] == 0.547
+
+
+def test_rows_of_causerec_are_what_the_paper_calls_them() -> None:
+    defaults = {
+        "num_positive": 1,
+        "num_negative": 8,
+        "replace_rate": 0.5,
+        "user_weight": 1.0,
+        "item_weight": 1.0,
+        "num_concepts": 20,
+    }
+
+    def changed(row: Row) -> dict[str, Any]:
+        """Returns what a row has other than the paper's Item and Interest."""
+        options = methods.get(row.method).options_class(**row.fixed)
+        found = {name: getattr(options, name) for name in defaults}
+        return {name: value for name, value in found.items() if value != defaults[name]}
+
+    whole, ablated = of_causerec(2), of_causerec(3)
+    assert whole["causerec-base"].fixed["level"] == "none"
+    assert changed(whole["causerec-item"]) == {}
+    assert changed(whole["causerec-interest"]) == {}
+    assert changed(whole["causerec-h"]) == {}
+    assert changed(ablated["without-users"]) == {"user_weight": 0.0}
+    assert changed(ablated["without-items"]) == {"item_weight": 0.0}
+    for name, lacking in (
+        ("positives-only", "num_negative"),
+        ("negatives-only", "num_positive"),
+    ):
+        assert changed(ablated[name]) == {lacking: 0, "user_weight": 0.0}
+    for row in of_causerec(4).values():
+        found = {**defaults, **changed(row)}
+        assert row.name == f"n{found['num_negative']}-m{found['num_positive']}"
+    assert changed(of_causerec(5)["rate-0.8"]) == {"replace_rate": 0.8}
+    for row in of_causerec(6).values():
+        assert row.name == f"concepts-{row.fixed['num_concepts']}"
+        assert row.fixed["level"] == "interest"
+    for number in (2, 3, 4, 5, 6):
+        one = TABLES[f"causerec-table{number}"]
+        assert one.protocol == "causerec"
+        assert all(row.fixed["embedding_dim"] == 64 for row in one.rows[1:])
+        text = " ".join(one.notes)
+        for words in ("held_out_sequences", "amsgrad=false", "`legacy_ndcg`"):
+            assert words in text
 
 
 def test_an_axis_is_an_option_of_what_it_is_over() -> None:

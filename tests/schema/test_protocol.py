@@ -23,7 +23,7 @@ def test_presets_are_of_the_five_papers() -> None:
         # The table of the papers' protocols; both training parts are the history.
         ("dice", HISTORY, "positives", "min_k_positives", "users", "all"),
         ("dccl", (), "positives", "min_k_positives", "interactions", "all"),
-        ("causerec", (), "positives", "hits", "users", "all"),
+        ("causerec", (), "positives", "min_k_positives", "users", "all"),
         ("dcr", (), "min_k_positives", "min_k_positives", "users", "observed"),
         (
             "cadvae",
@@ -50,6 +50,7 @@ def test_presets_say_what_the_papers_do(
     assert chosen.average_over == average_over
     assert chosen.candidates == candidates
     assert chosen.users == "with_positives"
+    assert chosen.legacy_ndcg == (name == "causerec")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,7 @@ def test_presets_say_what_the_papers_do(
         {"users": "all"},
         {"average_over": "interactions"},
         {"ks": (20,)},
+        {"legacy_ndcg": True},
     ],
 )
 def test_every_switch_is_in_the_hash(change: dict[str, Any]) -> None:
@@ -80,3 +82,5 @@ def test_refusals() -> None:
     for ks in ((), (0, 5), (5, 5), (10, 5)):
         with pytest.raises(InputError, match="must be positive and increasing"):
             replace(protocol("dice"), ks=ks)
+    with pytest.raises(InputError, match="`average_over` must be users"):
+        replace(protocol("dccl"), legacy_ndcg=True)

@@ -20,6 +20,7 @@ VERBS = (
     "calibrate",
     "diagnose",
     "disentangle",
+    "robustness",
     "export",
     "index",
     "recommend",

@@ -336,7 +336,6 @@ def _print(found: "Reproduction") -> None:
         over_axis,
         users,
     )
-    from tfcausal.reports.rows import SHOWN
 
     console = Console()
     title = (
@@ -356,7 +355,7 @@ def _print(found: "Reproduction") -> None:
         console.print(shown)
 
     if found.table.axis is None:
-        metrics = [*SHOWN, SECONDS]
+        metrics = [*found.table.shown, SECONDS]
         if console.width < WIDTH_OF_ALL:
             metrics = ["recall@20", "ndcg@20", "popularity@20"]
         lines = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfcausal.data.interactions import Interactions
 from tfcausal.errors import InputError
-from tfcausal.evaluation.metrics import Float64s, accuracy, hit_matrix, overlap
+from tfcausal.evaluation.metrics import Float64s, accuracy, hit_places, overlap
 from tfcausal.evaluation.ranking import ItemLists, rank_all
 from tfcausal.schema.protocol import EvaluationProtocol
 from tfcausal.schema.vectors import CausalVectors
@@ -21,7 +21,7 @@ class EvaluationSet:
     """What a model is evaluated against.
 
     Attributes:
-        positives: Items of each user in the evaluated part.
+        positives: Items of each user in the evaluated part, in the order of its rows.
         masked: Items of each user that are left out of the lists.
         popularity: [num_items] int64 interactions in the train window.
     """
@@ -40,7 +40,7 @@ class EvaluationSet:
     ) -> "EvaluationSet":
         """Groups the rows by user; `masked` None masks nothing."""
         return cls(
-            ItemLists.from_interactions(evaluated, num_users),
+            ItemLists.in_order_of_rows(evaluated, num_users),
             ItemLists.empty(num_users)
             if masked is None
             else ItemLists.from_interactions(masked, num_users),
@@ -84,7 +84,8 @@ def evaluate(
 ) -> Evaluation:
     """Ranks all items for each user and scores the lists.
 
-    Besides recall, hr and ndcg at each k of the protocol, over all lists: coverage@k,
+    Besides recall, hr, ndcg and, where the protocol has it, legacy_ndcg at each k, over
+    all lists: coverage@k,
     the share of the catalogue in any list; popularity@k, the mean popularity of what is
     shown; and popularity_percentile@k, the same with the least popular item as 0 and
     the most popular as 1.
@@ -212,8 +213,8 @@ def _score(
     for block in rank_all(vectors, ranked, against.masked, protocol.ks[-1]):
         num_positives = against.positives.lengths[block.users]
         weights = num_positives if by_row else np.ones(len(block.users))
-        hits = hit_matrix(block, against.positives)
-        for name, values in accuracy(hits, num_positives, protocol).items():
+        places = hit_places(block, against.positives)
+        for name, values in accuracy(places, num_positives, protocol).items():
             sums[name] += float(values @ weights)
         for place, k in enumerate(protocol.ks):
             shown[place] += np.bincount(block.items[:, :k].ravel(), minlength=num_items)

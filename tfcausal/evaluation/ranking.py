@@ -13,7 +13,7 @@ from tfcausal.errors import InputError
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors, Float32s
 from tfcausal.stats.negatives import Int32s, Int64s
-from tfcausal.stats.sorting import distinct
+from tfcausal.stats.sorting import distinct, repeated, stable_order
 
 BLOCK_SCORES = 40_000_000
 """Scores of a block, about: 160 MB."""
@@ -29,7 +29,8 @@ class ItemLists:
 
     Attributes:
         offsets: [num_users + 1] int64; user u has items[offsets[u] : offsets[u + 1]].
-        items: [n] int32, ascending within a user, each once.
+        items: [n] int32, each once within a user: ascending, or as `in_order_of_rows`
+            has them.
     """
 
     offsets: Int64s
@@ -43,6 +44,19 @@ class ItemLists:
         return cls(
             np.searchsorted(pairs, bounds), (pairs & 0xFFFFFFFF).astype(np.int32)
         )
+
+    @classmethod
+    def in_order_of_rows(cls, rows: Interactions, num_users: int) -> "ItemLists":
+        """Groups interactions by user and keeps their order; of repeats the first.
+
+        Rows of a part of a split are in order of time.
+        """
+        places, again = repeated((rows.users.astype(np.int64) << 32) | rows.items)
+        kept = np.ones(len(rows), bool)
+        kept[places[again]] = False
+        users = rows.users[kept]
+        ends = np.cumsum(np.bincount(users, minlength=num_users))
+        return cls(np.concatenate([[0], ends]), rows.items[kept][stable_order(users)])
 
     @classmethod
     def empty(cls, num_users: int) -> "ItemLists":

@@ -11,7 +11,7 @@ from tfcausal.reports.reproduction import (
     RowResult,
     in_words,
 )
-from tfcausal.reports.rows import SHOWN, Axis
+from tfcausal.reports.rows import Axis
 
 SECONDS = "seconds"
 
@@ -34,22 +34,24 @@ def beside(found: Reproduction) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yields the lines of the table, the paper's figures below ours.
 
     Yields:
-        Name of the row, whose figures these are, and a text for each of SHOWN and for
-        SECONDS.
+        Name of the row, whose figures these are, and a text for each metric that the
+        table shows and for SECONDS.
     """
+    shown = found.table.shown
     for result in found.rows:
-        ours = {metric: cell(result, metric) for metric in SHOWN}
+        ours = {metric: cell(result, metric) for metric in shown}
         spent = "-" if result.seconds is None else f"{result.seconds:,.0f}"
         whose = "here, calibrated" if result.calibrated else "here"
         yield result.row.name, whose, {**ours, SECONDS: spent}
         if result.calibrated:
             continue
         for data, figures in result.row.published.items():
-            theirs = dict.fromkeys((*SHOWN, SECONDS), "-")
+            theirs = dict.fromkeys((*shown, SECONDS), "-")
             # Four digits, or the five of a percentage with three.
             theirs |= {
                 name: f"{value:.5f}".removesuffix("0")
                 for name, value in figures.items()
+                if name in shown
             }
             yield result.row.name, f"paper, {data}", theirs
 
@@ -181,7 +183,7 @@ def markdown(found: Reproduction, data: Sequence[str], command: str) -> str:
 def _all_metrics(found: Reproduction) -> list[str]:
     return [
         "",
-        *_header(["row", "figures", *SHOWN, SECONDS]),
+        *_header(["row", "figures", *found.table.shown, SECONDS]),
         *(
             _line([name, whose, *cells.values()])
             for name, whose, cells in beside(found)

@@ -336,7 +336,9 @@ def reproduce(
                     for one, found in zip(own, chosen_weights, strict=True)
                 ),
             )
-    return Reproduction(table, plan, chosen, tuple(results))
+    return Reproduction(
+        replace(table, protocol=chosen.name), plan, chosen, tuple(results)
+    )
 
 
 def joined(found: Sequence[Reproduction]) -> Reproduction:

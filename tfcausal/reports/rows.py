@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tfcausal.errors import unknown_name
+from tfcausal.schema.protocol import protocol
 
 ITEM_POP = "item_pop"
 """In place of a method: nothing is trained, everyone gets the most popular items."""
@@ -17,6 +18,8 @@ SLOTS = "slots"
 METRICS = ("recall@20", "hr@20", "ndcg@20", "recall@50", "hr@50", "ndcg@50")
 SHOWN = (*METRICS, "popularity@20")
 """What a result says of each row, in this order."""
+LEGACY = ("legacy_ndcg@20", "legacy_ndcg@50")
+"""What comes on top where the protocol has it."""
 IOU = "iou_itempop"
 """Overlap with the most popular items; at each k it is a metric of its own."""
 
@@ -122,7 +125,7 @@ class Table:
         """The metrics of a result, in this order."""
         if self.axis is not None and self.axis.over == "ks":
             return self.axis.metrics
-        return SHOWN
+        return (*SHOWN, *LEGACY) if protocol(self.protocol).legacy_ndcg else SHOWN
 
     @property
     def tuned(self) -> frozenset[str]:

@@ -31,6 +31,8 @@ class EvaluationProtocol:
         average_over: "users", or "interactions": one list for each test row, with this
             row as its only positive.
         ks: Cut-offs, increasing.
+        legacy_ndcg: Whether to add legacy_ndcg@k, which discounts a hit by its place
+            among its user's positives in the order of their rows, not by its rank.
     """
 
     name: str
@@ -41,6 +43,7 @@ class EvaluationProtocol:
     users: Literal["all", "with_positives"] = "with_positives"
     average_over: Literal["users", "interactions"] = "users"
     ks: tuple[int, ...] = (20, 50)
+    legacy_ndcg: bool = False
 
     def __post_init__(self) -> None:
         if not self.ks or list(self.ks) != sorted(set(self.ks)) or self.ks[0] < 1:
@@ -48,11 +51,21 @@ class EvaluationProtocol:
                 f"`ks` must be positive and increasing; got {self.ks}. Sort it, "
                 "such as ks=(20, 50)."
             )
+        if self.legacy_ndcg and self.average_over != "users":
+            raise InputError(
+                f"`average_over` must be users with legacy_ndcg; got "
+                f"{self.average_over}, whose lists have one positive each. Set "
+                "legacy_ndcg=False."
+            )
 
     @property
     def hash(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of all switches."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        switches = asdict(self)
+        # Results from before there was this switch keep their hash.
+        if not self.legacy_ndcg:
+            del switches["legacy_ndcg"]
+        text = json.dumps(switches, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -69,9 +82,10 @@ _PROTOCOLS = {
             average_over="interactions",
             ks=(20, 50, 100),
         ),
-        # Zhang et al. (CauseRec), on ComiRec's evaluation: history not masked, and the
-        # ideal list is as long as there are hits.
-        EvaluationProtocol("causerec", mask=(), ndcg_ideal="hits", ks=(20, 50)),
+        # Zhang et al. (CauseRec), on ComiRec's evaluation: history not masked. The
+        # paper's NDCG is almost surely the legacy one, that of ComiRec's first code.
+        # Its later code ranks hits but has `ndcg_ideal="hits"`.
+        EvaluationProtocol("causerec", mask=(), legacy_ndcg=True),
         # He et al. (DCR): only what the user was shown is ranked.
         EvaluationProtocol(
             "dcr",

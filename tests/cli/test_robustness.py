@@ -1,0 +1,67 @@
+"""`tfcausal robustness`: the curve of a run, and runs that have none."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.datasets import write_dataset
+from tfcausal import methods
+from tfcausal.cli.robustness import command
+from tfcausal.data.interactions import CheckedDataset
+from tfcausal.errors import InputError
+from tfcausal.evaluation.validation import validator
+from tfcausal.training.options import TrainingOptions
+from tfcausal.training.run import Run
+from tfcausal.training.trainer import train
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
+    return write_dataset(tmp_path_factory.mktemp("dataset") / "data", num_users=200)
+
+
+def trained(dataset: CheckedDataset, name: str, folder: Path, epochs: int = 1) -> Run:
+    options = methods.get(name).options_class(embedding_dim=8, learning_rate=0.02)
+    training = TrainingOptions(epochs=epochs, batch_size=64, monitor="recall@20")
+    validate = validator(dataset, monitor="recall@20")
+    return train(dataset, name, options, training, folder, validate, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def run(dataset: CheckedDataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(dataset, "youtube_dnn", tmp_path_factory.mktemp("runs") / "run", 8)
+
+
+def output(*arguments: object) -> str:
+    found = CliRunner().invoke(
+        command, [str(one) for one in arguments], catch_exceptions=False
+    )
+    assert found.exit_code == 0, found.output
+    return found.stdout
+
+
+def test_a_curve_falls_and_is_printed(run: Run) -> None:
+    noise = ("--noise=0", "--noise=0.5", "--noise=1")
+    found = json.loads(output(f"--run={run.folder}", *noise, "--json"))
+    curve = found["curves"][str(run.folder)]
+    assert [point["noise"] for point in curve] == [0, 0.5, 1]
+    recalls = [point["recall@20"] for point in curve]
+    assert recalls[0] > recalls[1] > recalls[2]
+    table = output(f"--run={run.folder}", *noise)
+    assert all(f"{recall:.4f}" in table for recall in recalls)
+    again = output(f"--run={run.folder}", *noise, "--json")
+    assert json.loads(again) == found
+
+
+def test_refusals(run: Run, dataset: CheckedDataset, tmp_path: Path) -> None:
+    plain = trained(dataset, "mf", tmp_path / "mf")
+    for arguments, message in (
+        ([f"--run={plain.folder}"], "is of mf"),
+        ([f"--run={run.folder}", "--metric=recal@20"], "Did you mean `recall@20`"),
+        ([f"--run={run.folder}", "--noise=2"], "`share` must be from 0 to 1"),
+        ([f"--run={run.folder}", "--split=tset"], "tset"),
+    ):
+        with pytest.raises(InputError, match=message):
+            output(*arguments)
