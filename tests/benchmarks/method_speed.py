@@ -10,25 +10,21 @@ ratio to `mf` is what to compare between machines.
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.processes import run_measured
+from tests.benchmarks.steps import measured_steps
 from tfcausal import methods
 from tfcausal.cli.options import build_options, parse_settings
 from tfcausal.data.interactions import open_dataset
 from tfcausal.errors import InputError
+from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.options import field_types
-from tfcausal.training.options import TrainingOptions
-from tfcausal.training.trainer import compile_model, training_batches
-
-STEPS_AT_ONCE = 4
 
 
 def options_of(name: str, dim: int, settings: dict[str, str]) -> Any:
@@ -46,30 +42,12 @@ def measure(
 ) -> None:
     """Times the steps of one method and prints what it found as JSON."""
     opened = open_dataset(dataset)
-    options = TrainingOptions(
-        batch_size=batch_size, steps_per_execution=STEPS_AT_ONCE, l2=1e-5
-    )
     try:
-        model = methods.get(name).of_dataset(opened, options_of(name, dim, settings))
-        batches = training_batches(opened, model, options)
+        own = options_of(name, dim, settings)
+        model = methods.get(name).of_dataset(opened, own)
+        found: dict[str, Any] = measured_steps(opened, model, batch_size)
     except InputError as error:
-        print(json.dumps({"lacks": str(error)}))
-        return
-    compile_model(model, options)
-    drawn = iter(batches.dataset(0, 100))
-    step = model.make_train_function()
-    taken = []
-    for _ in range(12):
-        begin = time.perf_counter()
-        step(drawn)
-        taken.append((time.perf_counter() - begin) / STEPS_AT_ONCE)
-    # The first runs trace the graph and fill the pipeline.
-    seconds = float(np.median(taken[4:]))
-    found = {
-        "step": seconds,
-        "epoch": seconds * batches.steps_per_epoch,
-        "positives": batches.batch_size / seconds,
-    }
+        found = {"lacks": str(error)}
     print(json.dumps(found))
 
 
@@ -108,7 +86,7 @@ def main(
     for backbone in backbones:
         for size in sizes:
             base = 0.0
-            for name in chosen or sorted(methods.names(), key="mf".__ne__):
+            for name in chosen or _with_rows():
                 command = [sys.executable, "-m", "tests.benchmarks.method_speed"]
                 command += ["--one", f"--dataset={dataset}", f"--method={name}"]
                 command += [f"--backbone={backbone}", f"--batch_size={size}"]
@@ -125,12 +103,20 @@ def main(
                     f"{size:,}",
                     f"{1000 * found['step']:.1f}",
                     f"{found['epoch']:.1f}",
-                    f"{found['positives']:,.0f}",
+                    f"{found['rows']:,.0f}",
                     f"{found['step'] / base:.2f}",
                     f"{usage.peak_bytes / 2**20:,.0f}",
                 )
                 console.print(f"{name}, {backbone}, {size}: {found['epoch']:.1f} s")
     Console().print(table)
+
+
+def _with_rows() -> list[str]:
+    """Returns the methods whose users have a row in a table, `mf` first."""
+    found = [
+        name for name in methods.names() if issubclass(methods.get(name), TripletMethod)
+    ]
+    return sorted(found, key="mf".__ne__)
 
 
 if __name__ == "__main__":
