@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -69,7 +70,8 @@ class TrainWindow:
             read_popularity(dataset),
             lambda parts: read_part(dataset.folder, dataset.parts(parts)),
             lambda: _read_slots(dataset),
-            lambda max_length: read_histories(dataset, max_length),
+            # They are asked for at each validation.
+            lru_cache(1)(lambda max_length: read_histories(dataset, max_length)),
         )
 
 

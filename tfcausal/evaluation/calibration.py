@@ -16,13 +16,12 @@ import numpy as np
 
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.evaluation.evaluator import Evaluation, EvaluationSet, evaluate
-from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.evaluation.users import sample_users
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import TEST, TRAINING_PARTS, VALIDATION
 from tfcausal.schema.protocol import EvaluationProtocol
 from tfcausal.schema.vectors import POPULARITY_CAUSE, CausalVectors
-from tfcausal.stats.negatives import Int32s, Int64s
+from tfcausal.stats.negatives import Int64s
 from tfcausal.training.callbacks import write_json
 from tfcausal.training.run import Run
 
@@ -273,8 +272,8 @@ class _Trials:
             vectors.queries[rows], vectors.candidates, vectors.causes
         )
         self._against = EvaluationSet(
-            _lists_of(against.positives, rows),
-            _lists_of(against.masked, rows),
+            against.positives.chosen(rows),
+            against.masked.chosen(rows),
             against.popularity,
         )
         self._chosen = chosen
@@ -418,8 +417,3 @@ def _changed(
     if POPULARITY_CAUSE in vectors.causes:
         return weighted
     return weighted.shifted(popularity, shift)
-
-
-def _lists_of(lists: ItemLists, users: Int32s) -> ItemLists:
-    lengths = lists.lengths[users]
-    return ItemLists(np.concatenate([[0], np.cumsum(lengths)]), lists.of(users)[1])

@@ -130,13 +130,15 @@ class HistoryMethod(Method):
             targets,
             best_query(self.encode(vectors, exists), targets),
         )
-        left_out = batch.histories if self.options.mask_history else exists[:, :0]
+        left_out = batch.histories
+        if not self.options.mask_history:
+            left_out = left_out[:, :0]
         click = self.softmax(
             encoded.queries,
             batch.targets,
             targets,
             self.items,
-            tf.cast(left_out, tf.int32),
+            left_out,
             self.step_number(),
         )
         return {"click": click, **self.further_terms(encoded, training=training)}
