@@ -13,7 +13,7 @@ from tests.datasets import write_dataset
 from tfcausal import methods
 from tfcausal.cli import commands
 from tfcausal.data.interactions import CheckedDataset, read_part
-from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.options import HistoryOptions, MethodOptions, TowerOptions
 from tfcausal.training.options import TrainingOptions
 
 SETTINGS = ("--set", "batch_size=256", "--set", "monitor=recall@20")
@@ -90,15 +90,19 @@ def test_options_are_listed_once() -> None:
         title: dict(re.findall(r"^  (\w+)=(\S*)", text, re.MULTILINE))
         for title, text in sections.items()
     }
-    training, shared, *of_methods = listed
+    training, shared, of_rows, of_histories, *of_methods = listed
     assert set(listed[training]) == {field.name for field in fields(TrainingOptions)}
     assert listed[training]["amsgrad"] == "true"
-    common = {field.name: field.default for field in fields(MethodOptions)}
-    assert set(listed[shared]) == set(common)
+    assert set(listed[shared]) == {field.name for field in fields(MethodOptions)}
+    for title, kind in ((of_rows, TowerOptions), (of_histories, HistoryOptions)):
+        names = {field.name for field in fields(kind)}
+        assert set(listed[title]) == names - set(listed[shared])
     assert of_methods == [f"--method={name}" for name in methods.names()]
     for name in methods.names():
-        own = listed[f"--method={name}"]
-        for field in fields(methods.get(name).options_class):
+        own, options = listed[f"--method={name}"], methods.get(name).options_class
+        base = TowerOptions if issubclass(options, TowerOptions) else HistoryOptions
+        common = {field.name: field.default for field in fields(base)}
+        for field in fields(options):
             # A default that differs from the common one is the method's own.
             told = field.name not in common or field.default != common[field.name]
             assert (field.name in own) == told

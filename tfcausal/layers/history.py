@@ -168,7 +168,10 @@ def items_first(
     rule = f"`vectors` must have a length <= {max_length}, the encoder's `max_length`"
     known = vectors.shape[1]
     if known is None:
-        tf.debugging.assert_less_equal(tf.shape(vectors)[1], max_length, rule)
+        fits = tf.debugging.assert_less_equal(tf.shape(vectors)[1], max_length, rule)
+        # Whatever comes after waits, or it would fail first and say less.
+        with tf.control_dependencies([fits]):
+            vectors, exists = tf.identity(vectors), tf.identity(exists)
     elif known > max_length:
         raise InputError(f"{rule}; got {known}. Keep each history's last items.")
     length = tf.shape(vectors)[1]
