@@ -12,7 +12,6 @@ by stock TensorFlow operations, the lookup of texts too.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -23,14 +22,11 @@ from tfcausal.data.side_features import (
     NumberColumn,
 )
 from tfcausal.errors import InputError
-from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.layers.feature_tower import FeatureTower
 from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
-from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.method_model import MethodServingModel
 from tfcausal.serving.signatures import concrete, of_equal_rows
-from tfcausal.stats.negatives import Int64s
 
 
 class FeatureServingModel(MethodServingModel):
@@ -40,40 +36,8 @@ class FeatureServingModel(MethodServingModel):
     the unknown row, whose vector was learned on hidden ids.
     """
 
-    def __init__(
-        self,
-        vectors: CausalVectors,
-        *,
-        method: TripletMethod,
-        weights: Mapping[str, float],
-        users: Path,
-        items: Path,
-        seen: ItemLists,
-        popularity: Int64s,
-        k: int,
-    ) -> None:
-        """Makes the model's variables and tables.
-
-        Args:
-            vectors: Of all users and items, calibrated or as trained.
-            method: The model whose vectors these are, with its feature towers.
-            weights: Cause to the weight that was calibrated; missing ones are 1.
-            users: File of user ids; see ServingModel.
-            items: File of item ids.
-            seen: Items of each user that `exclude_seen` leaves out.
-            popularity: [num_items] int64, what an unknown user is answered by.
-            k: Length of the lists of `serving_default`.
-        """
-        super().__init__(
-            vectors,
-            method=method,
-            weights=weights,
-            users=users,
-            items=items,
-            seen=seen,
-            popularity=popularity,
-            k=k,
-        )
+    def take(self, method: TripletMethod) -> None:
+        """Keeps the method's feature towers."""
         self._fold_queries = method.fold_queries
         self._fold_candidates = method.fold_candidates
         of_users, of_items = method.serving_feature_towers()

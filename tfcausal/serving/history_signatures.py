@@ -12,60 +12,22 @@ not know are passed over, and of longer histories the last items count. There is
 of a user: who is new is answered from the first item on.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.methods.histories import HistoryMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
-from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.method_model import MethodServingModel
 from tfcausal.serving.signatures import concrete, of_equal_rows
-from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.sequences import PAD
 
 
 class HistoryServingModel(MethodServingModel):
     """Also ranks by the history that a request brings."""
 
-    def __init__(
-        self,
-        vectors: CausalVectors,
-        *,
-        method: HistoryMethod,
-        weights: Mapping[str, float],
-        users: Path,
-        items: Path,
-        seen: ItemLists,
-        popularity: Int64s,
-        k: int,
-    ) -> None:
-        """Makes the model's variables and tables.
-
-        Args:
-            vectors: Of all users and items, calibrated or as trained.
-            method: The model whose vectors these are, with its encoder.
-            weights: Cause to the weight that was calibrated; missing ones are 1.
-            users: File of user ids; see ServingModel.
-            items: File of item ids.
-            seen: Items of each user that `exclude_seen` leaves out.
-            popularity: [num_items] int64, what a history without known items is
-                answered by.
-            k: Length of the lists of `serving_default`.
-        """
-        super().__init__(
-            vectors,
-            method=method,
-            weights=weights,
-            users=users,
-            items=items,
-            seen=seen,
-            popularity=popularity,
-            k=k,
-        )
+    def take(self, method: HistoryMethod) -> None:
+        """Keeps the method's encoder."""
         self._queries_of = method.queries_of
         self._max_length = method.options.max_length
 

@@ -1,16 +1,15 @@
 """What served models share that hold a method's weights, not its vectors alone."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.methods.base import Method
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.signatures import ServingModel
-from tfcausal.stats.negatives import Int64s
 
 
 class MethodServingModel(ServingModel):
@@ -22,11 +21,7 @@ class MethodServingModel(ServingModel):
         *,
         method: Method,
         weights: Mapping[str, float],
-        users: Path,
-        items: Path,
-        seen: ItemLists,
-        popularity: Int64s,
-        k: int,
+        **given: Any,
     ) -> None:
         """Makes the model's variables and tables.
 
@@ -34,15 +29,9 @@ class MethodServingModel(ServingModel):
             vectors: Of all users and items, calibrated or as trained.
             method: The model whose vectors these are.
             weights: Cause to the weight that was calibrated; missing ones are 1.
-            users: File of user ids; see ServingModel.
-            items: File of item ids.
-            seen: Items of each user that `exclude_seen` leaves out.
-            popularity: [num_items] int64, what an unknown user is answered by.
-            k: Length of the lists of `serving_default`.
+            **given: For ServingModel.
         """
-        super().__init__(
-            vectors, users=users, items=items, seen=seen, popularity=popularity, k=k
-        )
+        super().__init__(vectors, **given)
         causes = method.causes()
         self._trained_dim = max(part.stop for part in causes.values())
         factors = np.ones(self._trained_dim, np.float32)
@@ -51,6 +40,15 @@ class MethodServingModel(ServingModel):
         self._factors = factors
         # Of the method only the variables are a part of this one, and are saved.
         self.learned = method.variables
+        self.take(method)
+
+    @abstractmethod
+    def take(self, method: Any) -> None:
+        """Keeps what queries are made by.
+
+        Args:
+            method: A model of the kind that is served.
+        """
 
     def _calibrated(self, queries: tf.Tensor) -> tf.Tensor:
         """Returns queries as trained, [B, num_queries, any], as all others are."""
