@@ -6,7 +6,6 @@ from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from beam_jobs.runtime.report import Report, counted_report
 from tfcausal.errors import InputError
@@ -47,9 +46,9 @@ class CutShard(beam.DoFn):
         epoch, shard = unit
         path = plan.rows / shard_name(shard)
         try:
-            rows = _read_rows(path)
+            rows = UserRows.read(path)
         except InputError as error:
-            yield Report(failures=(f"`{path}`: {error}",))
+            yield Report(failures=(str(error),))
             return
         firsts, ends = plan.rule.ends(rows, epoch)
         cutter = HistoryCutter(rows, plan.rule)
@@ -70,14 +69,3 @@ class CutShard(beam.DoFn):
                 "users_too_short": int((counts < plan.rule.rows_needed).sum()),
             },
         )
-
-
-def _read_rows(path: Path) -> UserRows:
-    wanted = {columns.USER, columns.ITEM, columns.TIMESTAMP}
-    names = [name for name in pq.read_schema(path).names if name in wanted]
-    table = pq.read_table(path, columns=names)
-    return UserRows.in_order(
-        table[columns.USER].to_numpy(),
-        table[columns.ITEM].to_numpy(),
-        (table[columns.TIMESTAMP].to_numpy() if columns.TIMESTAMP in names else None),
-    )

@@ -1,39 +1,16 @@
 """Histories from the rows of a split: samples to learn from, and each user's last."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from tfcausal.data.interactions import CheckedDataset, part_files
 from tfcausal.data.training_rows import Columns
 from tfcausal.errors import InputError
-from tfcausal.schema import columns
 from tfcausal.schema.dataset import FOLD_IN_PARTS, TRAIN
 from tfcausal.stats import order
 from tfcausal.stats.negatives import Int32s
 from tfcausal.stats.sequences import PAD, HistoryCutter, SequenceRule, UserRows
-
-
-def read_user_rows(path: Path) -> UserRows:
-    """Reads a shard of a part, each user's rows in order of time.
-
-    Args:
-        path: A Parquet file as the split writes it.
-    Raises:
-        InputError: If its rows are out of order; the file is named.
-    """
-    wanted = {columns.USER, columns.ITEM, columns.TIMESTAMP}
-    names = [name for name in pq.read_schema(path).names if name in wanted]
-    table = pq.read_table(path, columns=names)
-    times = table[columns.TIMESTAMP].to_numpy() if columns.TIMESTAMP in names else None
-    try:
-        return UserRows.in_order(
-            table[columns.USER].to_numpy(), table[columns.ITEM].to_numpy(), times
-        )
-    except InputError as error:
-        raise InputError(f"`{path}`: {error}") from error
 
 
 class SequencesInMemory:
@@ -59,7 +36,7 @@ class SequencesInMemory:
         """
         self._rule = rule
         self._shards = [
-            read_user_rows(path)
+            UserRows.read(path)
             for files in part_files(dataset.folder, [part])
             for _, path in files
         ]
@@ -106,7 +83,7 @@ def read_histories(dataset: CheckedDataset, max_length: int) -> Int32s:
     for part in dataset.parts([TRAIN, *FOLD_IN_PARTS.values()]):
         for files in part_files(dataset.folder, [part]):
             for _, path in files:
-                rows = read_user_rows(path)
+                rows = UserRows.read(path)
                 block = HistoryCutter(rows, rule).cut(*rule.ends(rows, 0))
                 histories[block.users] = block.histories
     return histories

@@ -13,11 +13,13 @@ every user as often.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
@@ -54,6 +56,30 @@ class UserRows:
     users: Int32s
     items: Int32s
     firsts: Int64s
+
+    @classmethod
+    def read(cls, path: Path) -> "UserRows":
+        """Reads a shard of a part.
+
+        Args:
+            path: A Parquet file as ingest and split write it.
+        Returns:
+            The rows.
+        Raises:
+            InputError: If a row is out of order, or its item is the padding.
+        """
+        wanted = {columns.USER, columns.ITEM, columns.TIMESTAMP}
+        names = [name for name in pq.read_schema(path).names if name in wanted]
+        table = pq.read_table(path, columns=names)
+        timed = columns.TIMESTAMP in names
+        try:
+            return cls.in_order(
+                table[columns.USER].to_numpy(),
+                table[columns.ITEM].to_numpy(),
+                table[columns.TIMESTAMP].to_numpy() if timed else None,
+            )
+        except InputError as error:
+            raise InputError(f"`{path}`: {error}") from error
 
     @classmethod
     def in_order(
