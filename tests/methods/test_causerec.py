@@ -12,21 +12,20 @@ from tests.datasets import write_dataset
 from tests.layers.test_history import CASES, concept_weights, mean_query
 from tests.losses.test_counterfactual import slow_items, slow_users
 from tests.methods.cases import window
+from tests.methods.interrupted import train_until
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
-from tfcausal.evaluation.validation import validator
 from tfcausal.layers.history_attention import ConceptEncoder
 from tfcausal.methods.causerec import CauseRec, CauseRecOptions
 from tfcausal.samplers.counterfactuals import Memory, replaced
 from tfcausal.samplers.mixing import word_of_step
 from tfcausal.schema.manifest import checksums
-from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats import mixing
 from tfcausal.training.batches import training_batches
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.run import Run
-from tfcausal.training.trainer import compile_model, train
+from tfcausal.training.trainer import compile_model
 
 import tensorflow as tf  # isort: skip
 
@@ -516,25 +515,6 @@ OPTIONS = TrainingOptions(
 
 
 def trained(dataset: CheckedDataset, folder: Path, *, stop_at: int = -1) -> Run:
-    """Trains; stops at the end of an epoch, before its checkpoint is written.
-
-    Args:
-        dataset: The data set.
-        folder: Of the run.
-        stop_at: The epoch, counted from 1; -1 for none.
-    Raises:
-        KeyboardInterrupt: At the stop.
-    """
-    judge = validator(dataset, monitor=OPTIONS.monitor)
-    seen = 0
-
-    def validate(vectors: CausalVectors) -> Mapping[str, float]:
-        nonlocal seen
-        seen += 1
-        if seen == stop_at:
-            raise KeyboardInterrupt
-        return judge(vectors)
-
     changes = {
         "level": "hierarchical",
         "learning_rate": 0.02,
@@ -544,8 +524,8 @@ def trained(dataset: CheckedDataset, folder: Path, *, stop_at: int = -1) -> Run:
         "num_concepts": 2,
     }
     method_options = CauseRecOptions(**(SMALL | changes))
-    return train(
-        dataset, "causerec", method_options, OPTIONS, folder, validate, verbose=0
+    return train_until(
+        dataset, method_options, OPTIONS, folder, method="causerec", stop_at=stop_at
     )
 
 

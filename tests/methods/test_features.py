@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.datasets import write_dataset
-from tests.methods.backbones import OPTIONS, run_dice
+from tests.methods.interrupted import OPTIONS, run_dice
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError

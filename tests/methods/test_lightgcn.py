@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.datasets import write_dataset
-from tests.methods.backbones import OPTIONS, run_dice
+from tests.methods.interrupted import OPTIONS, run_dice
 from tests.stats.test_graph import normalised
 from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset, read_part
