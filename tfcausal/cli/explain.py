@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfcausal.cli.recommend import history_option, require_one, user_option
+from tfcausal.cli.asker_options import history_option, require_one, user_option
 
 if TYPE_CHECKING:
     from tfcausal.serving.client import HistoryExplanation

@@ -1,40 +1,17 @@
 """`tfcausal recommend`: a user's list from an exported model, cause by cause."""
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tfcausal.cli.asker_options import history_option, require_one, user_option
 from tfcausal.cli.weights import parse_weights, weight_option
-from tfcausal.errors import InputError
 
 if TYPE_CHECKING:
     from tfcausal.serving.client import Recommendation
-
-user_option = click.option("--user", help="The user's id.")
-history_option = click.option(
-    "--history",
-    multiple=True,
-    metavar="ITEM",
-    help="In place of --user: an item that was met; repeatable, the latest last.",
-)
-
-
-def require_one(user: str | None, history: Sequence[str]) -> None:
-    """Checks that it is said who asks, and said once.
-
-    Raises:
-        InputError: If both are given, or neither.
-    """
-    if (user is None) == (not history):
-        raise InputError(
-            "Either `--user` or `--history` must be given; got "
-            f"{'both' if history else 'neither'}. Write --user u17, or --history i4 "
-            "--history i9 for a model whose users are histories."
-        )
 
 
 @click.command("recommend")

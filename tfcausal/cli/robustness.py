@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tfcausal.cli.run_options import dataset_option, protocol_option
-from tfcausal.errors import InputError
+from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.protocol import protocol
 
 
@@ -53,7 +53,6 @@ def command(
     The users' queries are made again of the changed histories; nothing is trained. All
     runs and shares have the same noise, and more of it keeps what less has replaced.
     """
-    from tfcausal.errors import unknown_name
     from tfcausal.evaluation.noise import noise_curve
     from tfcausal.evaluation.validation import evaluation_set
     from tfcausal.methods.histories import HistoryMethod

@@ -13,15 +13,14 @@ import tensorflow as tf
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
+from tfcausal.methods.base import in_blocks
 from tfcausal.methods.histories import HistoryMethod
 from tfcausal.schema.protocol import EvaluationProtocol
-from tfcausal.schema.vectors import Float32s
 from tfcausal.stats import mixing
 from tfcausal.stats.negatives import Int32s
 from tfcausal.stats.sequences import PAD
 
 WHERE, WHAT = "noise places", "noise items"
-_BLOCK_ROWS = 8_192
 
 
 def with_noise(
@@ -78,22 +77,16 @@ def noise_curve(
     Returns:
         For each share `noise` and the metrics of `evaluate`.
     """
-    users = np.flatnonzero(against.positives.lengths).astype(np.int32)
-    histories = method.window.read_histories(method.options.max_length)[users]
+    histories = method.window.read_histories(method.options.max_length)
     vectors = method.vectors()
     curve = []
     for share in shares:
-        changed = with_noise(histories, share, dataset.num_items, seed=seed)
-        queries = vectors.queries.copy()
-        queries[users] = _queries(method, changed)
+        noisy = tf.constant(with_noise(histories, share, dataset.num_items, seed=seed))
+
+        def queries_of(users: tf.Tensor, noisy: tf.Tensor = noisy) -> tf.Tensor:
+            return method.queries_of(tf.gather(noisy, users))
+
+        queries = in_blocks(queries_of, len(histories))
         found = evaluate(replace(vectors, queries=queries), against, protocol)
         curve.append({"noise": float(share), **found.metrics})
     return curve
-
-
-def _queries(method: HistoryMethod, histories: Int32s) -> Float32s:
-    blocks = [
-        method.queries_of(tf.constant(histories[first : first + _BLOCK_ROWS])).numpy()
-        for first in range(0, len(histories), _BLOCK_ROWS)
-    ]
-    return np.concatenate(blocks)

@@ -173,8 +173,8 @@ class Method(tfrs.Model):
         """Returns the vectors of all users and items, for all that comes after."""
         queries, candidates = self.lookups()
         return CausalVectors(
-            queries=_in_blocks(queries, self.num_users),
-            candidates=_in_blocks(candidates, self.num_items),
+            queries=in_blocks(queries, self.num_users),
+            candidates=in_blocks(candidates, self.num_items),
             causes=self.causes(),
         )
 
@@ -216,7 +216,13 @@ class Method(tfrs.Model):
         return {name: mean.result() for name, mean in self._means.items()}
 
 
-def _in_blocks(vectors_of: Lookup, num_rows: int) -> Float32s:
+def in_blocks(vectors_of: Lookup, num_rows: int) -> Float32s:
+    """Makes vectors of all rows, some thousand at a time.
+
+    Args:
+        vectors_of: From int32 rows [batch] to vectors float32 [batch, ...].
+        num_rows: How many rows there are.
+    """
     blocks = [
         vectors_of(tf.range(first, min(first + _BLOCK_ROWS, num_rows))).numpy()
         for first in range(0, num_rows, _BLOCK_ROWS)

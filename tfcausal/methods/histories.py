@@ -97,15 +97,6 @@ class HistoryMethod(Method):
         """Returns one cause: the preference, in which all causes are entangled."""
         return {PREFERENCE: self.options.embedding_dim}
 
-    def encode(self, vectors: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
-        """Returns the queries of histories, [n, num_queries, dim] float32.
-
-        Args:
-            vectors: [n, length, dim] float32 of the items, the latest last.
-            exists: [n, length] bool, False at pads.
-        """
-        return self.encoder(vectors, exists)
-
     def queries_of(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns the queries of histories, [n, num_queries, dim] float32.
 
@@ -113,7 +104,7 @@ class HistoryMethod(Method):
             histories: [n, length] int32 items, the latest last; `PAD` where there is
                 none.
         """
-        return self.encode(self.items(histories), tf.not_equal(histories, PAD))
+        return self.encoder(self.items(histories), tf.not_equal(histories, PAD))
 
     def batch_terms(
         self, inputs: Mapping[str, tf.Tensor], *, training: bool
@@ -128,7 +119,7 @@ class HistoryMethod(Method):
             vectors,
             exists,
             targets,
-            best_query(self.encode(vectors, exists), targets),
+            best_query(self.encoder(vectors, exists), targets),
         )
         left_out = batch.histories
         if not self.options.mask_history:
