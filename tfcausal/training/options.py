@@ -19,8 +19,9 @@ class TrainingOptions:
         seed: Seed of initial values, of the order of rows and of the negatives.
         epochs: At most so many passes over the training rows.
         batch_size: Positives in a batch.
-        triplets: "graph" draws the negatives while training; "shards" reads those that
-            beam_jobs.triplets drew. Equal seeds give equal triplets.
+        triplets: "graph" draws the negatives, or cuts the histories, while training;
+            "shards" reads what beam_jobs.triplets drew, or beam_jobs.sequences cut.
+            Equal seeds give equal rows.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         amsgrad: Whether Adam's denominator never falls.

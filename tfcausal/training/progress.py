@@ -1,6 +1,7 @@
 """Where a training is: what a checkpoint holds besides weights and moments."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,7 +32,7 @@ class Progress(tf.Module):
         self.epochs_before_stop = _variable(0, tf.int64)
         self.stopped = _variable(False, tf.bool)
 
-    def judge(self, value: float, optimizer: object, options: TrainingOptions) -> bool:
+    def judge(self, value: float, optimizer: Any, options: TrainingOptions) -> bool:
         """Takes in an epoch's metric; lowers the learning rate or stops on a plateau.
 
         Args:
@@ -47,7 +48,7 @@ class Progress(tf.Module):
             self.epochs_before_reduction.assign(0)
             self.epochs_before_stop.assign(0)
             return True
-        rate = optimizer.learning_rate  # type: ignore[attr-defined]
+        rate = optimizer.learning_rate
         lowest = min(options.min_learning_rate, float(rate))
         if float(rate) <= lowest * (1 + 1e-6):
             self.epochs_before_stop.assign_add(1)
