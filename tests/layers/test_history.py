@@ -668,7 +668,8 @@ def test_replaced_items_are_encoded_as_if_they_had_been_there(
     found = encoder.encode_replaced(
         *padded(rows, pad=pad),
         tf.constant(changes),
-        tf.constant(substitutes[places[changes]], tf.float32),
+        tf.constant(substitutes, tf.float32),
+        tf.constant(places[changes]),
     )
     assert found.shape == (len(rows) * NUM_SAMPLES, encoder.num_queries, DIM)
     expected = []
@@ -708,7 +709,8 @@ def test_gradients_of_replaced_items_are_those_of_the_changed_histories(
             vectors,
             exists,
             tf.constant(changes),
-            tf.gather(substitutes, places[changes]),
+            substitutes,
+            tf.constant(places[changes]),
         )
         loss = tf.reduce_sum(found * slopes.astype(np.float32))
     sources = [vectors, substitutes, *encoder.trainable_variables]
@@ -757,14 +759,18 @@ def test_replaced_items_of_any_number_of_rows_in_a_graph(name: str) -> None:
             tf.TensorSpec([None, MAX_LENGTH], tf.bool),
             tf.TensorSpec([None, NUM_SAMPLES, MAX_LENGTH], tf.bool),
             tf.TensorSpec([None, DIM]),
+            tf.TensorSpec([None], tf.int64),
         ],
     )
     vectors, exists = padded(rows)
     given = (vectors, exists, tf.constant(changes))
-    came = tf.constant(substitutes[places[changes]], tf.float32)
-    plain = encoder.encode_replaced(*given, came)
+    memory = tf.constant(substitutes, tf.float32)
+    came = tf.constant(places[changes])
+    plain = encoder.encode_replaced(*given, memory, came)
     for count in (len(rows), 3, 0):
-        found = call(*(part[:count] for part in given), came[: changes[:count].sum()])
+        found = call(
+            *(part[:count] for part in given), memory, came[: changes[:count].sum()]
+        )
         np.testing.assert_allclose(
             found, plain[: count * NUM_SAMPLES], rtol=1e-4, atol=1e-5
         )

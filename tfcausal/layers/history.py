@@ -71,7 +71,8 @@ class HistoryEncoder(keras.layers.Layer):
         vectors: tf.Tensor,
         exists: tf.Tensor,
         replaced: tf.Tensor,
-        substitutes: tf.Tensor,
+        memory: tf.Tensor,
+        places: tf.Tensor,
     ) -> tf.Tensor:
         """Encodes samples of histories, in each of which some items are replaced.
 
@@ -82,12 +83,14 @@ class HistoryEncoder(keras.layers.Layer):
             vectors: [n, length, dim] float32 of each history's items.
             exists: [n, length] bool, False at pads.
             replaced: [n, num_samples, length] bool, never at a pad; m of them true.
-            substitutes: [m, dim] float32, in the order of `tf.where(replaced)`.
+            memory: [size, dim] float32, what substitutes are taken from.
+            places: [m] int64, which of `memory` comes, in the order of
+                `tf.where(replaced)`.
         Returns:
             [n * num_samples, num_queries, dim] float32, sample after sample of a
             history.
         """
-        changed = substituted(vectors, replaced, substitutes)
+        changed = substituted(vectors, replaced, tf.gather(memory, places))
         num_samples, length = replaced.shape[1:]
         return self(
             tf.reshape(changed, [-1, length, self.dim]),

@@ -11,6 +11,8 @@ from tfcausal.layers.history import (
     require_positive,
     without_pads,
 )
+from tfcausal.layers.history_mean import MeanEncoder
+from tfcausal.samplers.counterfactuals import samples_of, substituted
 
 
 class AttentionEncoder(HistoryEncoder):
@@ -149,9 +151,17 @@ class ConceptAttention(HistoryEncoder):
         """Returns [n, num_concepts, dim] float32, given vectors that are 0 at pads."""
         return tf.matmul(self._weights(vectors, exists), vectors)
 
-    def _weights(self, vectors: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
+    def logits(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Returns W_2 tanh(W_1 x) of each item, [..., num_concepts] float32.
+
+        Args:
+            vectors: [..., dim] float32.
+        """
         hidden = tf.tanh(tf.tensordot(vectors, self.hidden, 1))
-        return _attention(tf.tensordot(hidden, self.heads, 1), exists)
+        return tf.tensordot(hidden, self.heads, 1)
+
+    def _weights(self, vectors: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
+        return _attention(self.logits(vectors), exists)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds the layer."""
@@ -199,6 +209,40 @@ class ConceptEncoder(HistoryEncoder):
     def encode(self, vectors: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
         """Returns the reader's queries, given vectors that are 0 at pads."""
         return self.reader(self.concepts(vectors, exists), self.exists(exists))
+
+    def encode_replaced(
+        self,
+        vectors: tf.Tensor,
+        exists: tf.Tensor,
+        replaced: tf.Tensor,
+        memory: tf.Tensor,
+        places: tf.Tensor,
+    ) -> tf.Tensor:
+        """Encodes samples with the attention's logits found once for each item."""
+        vectors = without_pads(vectors, exists)
+        num_samples, length = replaced.shape[1:]
+        logits = substituted(
+            self.concepts.logits(vectors),
+            replaced,
+            tf.gather(self.concepts.logits(memory), places),
+        )
+        exists = tf.repeat(exists, num_samples, axis=0)
+        weights = _attention(
+            tf.reshape(logits, [-1, length, self.concepts.num_queries]), exists
+        )
+        if isinstance(self.reader, MeanEncoder):
+            # The mean of the concepts needs their weights' mean alone.
+            shares = tf.reshape(tf.reduce_mean(weights, 1), tf.shape(replaced))
+            came = tf.math.unsorted_segment_sum(
+                tf.boolean_mask(shares, replaced)[:, None] * tf.gather(memory, places),
+                samples_of(replaced),
+                tf.shape(weights)[0],
+            )
+            stayed = tf.matmul(tf.where(replaced, 0.0, shares), vectors)
+            return self.reader.read(came + tf.reshape(stayed, [-1, self.dim]))
+        changed = substituted(vectors, replaced, tf.gather(memory, places))
+        concepts = tf.matmul(weights, tf.reshape(changed, [-1, length, self.dim]))
+        return self.reader(concepts, self.exists(exists))
 
     def get_config(self) -> dict[str, Any]:
         """Returns what rebuilds the layer."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfcausal.errors import unknown_name
 from tfcausal.layers.history import HistoryEncoder, require_positive, without_pads
+from tfcausal.samplers.counterfactuals import samples_of
 
 Activation = Literal["relu", "tanh"]
 """What stands between the layers of the perceptron."""
@@ -71,32 +72,38 @@ class MeanEncoder(HistoryEncoder):
 
     def encode(self, vectors: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
         """Returns [n, 1, dim] float32, given vectors that are 0 at pads."""
-        return self._read(tf.reduce_sum(vectors, axis=1) / _lengths(exists))
+        return self.read(tf.reduce_sum(vectors, axis=1) / _lengths(exists))
 
     def encode_replaced(
         self,
         vectors: tf.Tensor,
         exists: tf.Tensor,
         replaced: tf.Tensor,
-        substitutes: tf.Tensor,
+        memory: tf.Tensor,
+        places: tf.Tensor,
     ) -> tf.Tensor:
         """Encodes samples from sums: what went is taken off, what came is added."""
         vectors = without_pads(vectors, exists)
-        num_rows, num_samples = tf.shape(replaced)[0], replaced.shape[1]
+        num_samples = replaced.shape[1]
         gone = tf.matmul(tf.cast(replaced, vectors.dtype), vectors)
-        at = tf.where(replaced)
-        came = tf.math.unsorted_segment_sum(
-            substitutes,
-            at[:, 0] * num_samples + at[:, 1],
-            num_rows * num_samples,
+        came = tf.sparse.segment_sum(
+            memory,
+            places,
+            samples_of(replaced),
+            num_segments=tf.shape(replaced)[0] * num_samples,
         )
         sums = tf.reduce_sum(vectors, axis=1, keepdims=True) - gone
-        sums += tf.reshape(came, [num_rows, num_samples, self.dim])
+        sums += tf.reshape(came, [-1, num_samples, self.dim])
         means = sums / _lengths(exists)[:, None]
-        return self._read(tf.reshape(means, [-1, self.dim]))
+        return self.read(tf.reshape(means, [-1, self.dim]))
 
-    def _read(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Returns the perceptron of means [m, dim], [m, 1, dim]."""
+    def read(self, means: tf.Tensor) -> tf.Tensor:
+        """Returns the perceptron of means, [m, 1, dim].
+
+        Args:
+            means: [m, dim] float32; zeros for a history without items.
+        """
+        hidden = means
         activate = tf.nn.relu if self.activation == "relu" else tf.tanh
         for layer, (kernel, bias) in enumerate(
             zip(self.kernels, self.biases, strict=True)

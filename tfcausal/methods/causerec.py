@@ -27,12 +27,18 @@ from tfcausal.layers.history_mean import MeanEncoder
 from tfcausal.layers.history_recurrent import RecurrentEncoder
 from tfcausal.layers.history_routing import RoutingEncoder
 from tfcausal.losses.counterfactual import contrast_with_items, contrast_with_users
-from tfcausal.methods.histories import EncodedBatch, HistoryMethod, best_query
+from tfcausal.methods.histories import (
+    EncodedBatch,
+    HistoryBatch,
+    HistoryMethod,
+    best_query,
+)
 from tfcausal.methods.options import HistoryOptions
 from tfcausal.methods.registry import register
 from tfcausal.samplers.counterfactuals import Memory, halves, replaced
 from tfcausal.samplers.mixing import word_of_step
 from tfcausal.stats import mixing
+from tfcausal.stats.sequences import PAD
 
 Level = Literal["none", "item", "interest", "hierarchical"]
 Encoder = Literal["mean", "youtube_dnn", "gru", "mind", "comirec_sa", "comirec_dr"]
@@ -167,6 +173,27 @@ class CauseRec(HistoryMethod):
             weights["items"] = self.options.item_weight
         return weights
 
+    def encoded(self, batch: HistoryBatch) -> EncodedBatch:
+        """Returns a batch with its vectors; concepts too, if the encoder reads them."""
+        if not isinstance(self.encoder, ConceptEncoder):
+            return super().encoded(batch)
+        vectors = self.items(batch.histories)
+        exists = tf.not_equal(batch.histories, PAD)
+        targets = self.items(batch.targets)
+        concepts, attention = self.encoder.concepts.attend(vectors, exists)
+        concepts_exist = self.encoder.exists(exists)
+        queries = best_query(self.encoder.reader(concepts, concepts_exist), targets)
+        return _ConceptBatch(
+            batch,
+            vectors,
+            exists,
+            targets,
+            queries,
+            concepts,
+            concepts_exist,
+            attention,
+        )
+
     def further_terms(
         self, encoded: EncodedBatch, *, training: bool
     ) -> Mapping[str, tf.Tensor]:
@@ -192,26 +219,24 @@ class CauseRec(HistoryMethod):
             )
             if training:
                 memory.enqueue(encoded.batch.histories, encoded.exists)
-        if INTEREST in self.memories:
-            assert isinstance(self.encoder, ConceptEncoder)
+        if isinstance(encoded, _ConceptBatch):
             memory = self.memories[INTEREST]
-            concepts, attention = self.encoder.concepts.attend(
-                encoded.vectors, encoded.exists
-            )
-            exists = self.encoder.exists(encoded.exists)
+            attention = tf.stop_gradient(encoded.attention)
             found.append(
                 self._counterfactuals(
                     INTEREST,
                     self.encoder.reader,
                     encoded,
-                    concepts,
-                    exists,
-                    tf.einsum("nkl,nl->nk", tf.stop_gradient(attention), scores),
+                    encoded.concepts,
+                    encoded.concepts_exist,
+                    tf.einsum("nkl,nl->nk", attention, scores),
                     tf.convert_to_tensor(memory.values),
                 )
             )
             if training:
-                memory.enqueue(tf.stop_gradient(concepts), exists)
+                memory.enqueue(
+                    tf.stop_gradient(encoded.concepts), encoded.concepts_exist
+                )
         queries, both = encoded.queries, _joined(found)
         return {
             "users": contrast_with_users(queries, **both),
@@ -258,9 +283,7 @@ class CauseRec(HistoryMethod):
         places = memory.draw(
             self._word(f"{level} substitutes"), [tf.math.count_nonzero(mask)]
         )
-        queries = encoder.encode_replaced(
-            concepts, exists, mask, tf.gather(remembered, places)
-        )
+        queries = encoder.encode_replaced(concepts, exists, mask, remembered, places)
         samples = mask.shape[1]
         targets = tf.repeat(encoded.targets, samples, axis=0)
         chosen = tf.reshape(
@@ -268,17 +291,30 @@ class CauseRec(HistoryMethod):
         )
         # A half without concepts, or a memory without any, gives no counterfactual.
         counts = tf.reduce_any(mask, axis=2) & ~memory.is_empty
-        number = options.num_positive
+        numbers = [options.num_positive, options.num_negative]
         return _Counterfactuals(
-            chosen[:, :number],
-            chosen[:, number:],
-            counts[:, :number],
-            counts[:, number:],
+            *tf.split(chosen, numbers, axis=1), *tf.split(counts, numbers, axis=1)
         )
 
     def _word(self, purpose: str) -> tf.Tensor:
         stream = mixing.stream(self.items.seed, f"counterfactual {purpose}")
         return word_of_step(stream, self.step_number())
+
+
+@dataclass(frozen=True)
+class _ConceptBatch(EncodedBatch):
+    """A batch whose histories are read as concepts.
+
+    Attributes:
+        concepts: [batch, num_concepts, dim] float32.
+        concepts_exist: [batch, num_concepts] bool.
+        attention: [batch, num_concepts, max_length] float32, what each concept takes
+            of each item.
+    """
+
+    concepts: tf.Tensor
+    concepts_exist: tf.Tensor
+    attention: tf.Tensor
 
 
 @dataclass(frozen=True)

@@ -111,28 +111,27 @@ class HistoryMethod(Method):
     ) -> Mapping[str, tf.Tensor]:
         """Returns `click`, the mean cross-entropy over a sample, and further terms."""
         batch = HistoryBatch(**inputs)
-        vectors = self.items(batch.histories)
-        exists = tf.not_equal(batch.histories, PAD)
-        targets = self.items(batch.targets)
-        encoded = EncodedBatch(
-            batch,
-            vectors,
-            exists,
-            targets,
-            best_query(self.encoder(vectors, exists), targets),
-        )
+        encoded = self.encoded(batch)
         left_out = batch.histories
         if not self.options.mask_history:
             left_out = left_out[:, :0]
         click = self.softmax(
             encoded.queries,
             batch.targets,
-            targets,
+            encoded.targets,
             self.items,
             left_out,
             self.step_number(),
         )
         return {"click": click, **self.further_terms(encoded, training=training)}
+
+    def encoded(self, batch: HistoryBatch) -> EncodedBatch:
+        """Returns a batch with the vectors of its items and of its histories."""
+        vectors = self.items(batch.histories)
+        exists = tf.not_equal(batch.histories, PAD)
+        targets = self.items(batch.targets)
+        queries = best_query(self.encoder(vectors, exists), targets)
+        return EncodedBatch(batch, vectors, exists, targets, queries)
 
     def further_terms(
         self, encoded: EncodedBatch, *, training: bool

@@ -109,6 +109,19 @@ def substituted(
     return tf.tensor_scatter_nd_update(samples, tf.where(replaced), substitutes)
 
 
+def samples_of(replaced: tf.Tensor) -> tf.Tensor:
+    """Numbers the sample that each replaced concept is of, all rows' one after another.
+
+    Args:
+        replaced: [n, num_samples, length] bool, m of them true; num_samples is known
+            in the graph.
+    Returns:
+        [m] int64 below n * num_samples, ascending.
+    """
+    at = tf.where(replaced)
+    return at[:, 0] * replaced.shape[1] + at[:, 1]
+
+
 class Memory(tf.Module):
     """The last concepts met, first in, first out.
 
