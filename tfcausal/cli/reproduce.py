@@ -27,7 +27,7 @@ WIDTH_OF_ALL = 190
 
 
 def _cost(one: Table) -> str:
-    trainings = f"{one.num_trainings(TRIALS, SEEDS)} trainings"
+    trainings = f"{one.num_trainings(TRIALS, SEEDS, calibrated=False)} trainings"
     return f"{trainings} for each data set" if one.has_many_splits else trainings
 
 
@@ -67,8 +67,9 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
     "reproduce",
     epilog="What it costs: for each row TRIALS + SEEDS - 1 trainings of at most EPOCHS "
     "epochs, none for ItemPop, and a ranking of the test users for each seed; "
-    "calibrating trains nothing. --list says how many trainings that is in all with "
-    "the defaults; fewer with --row, --trials and --seeds.",
+    "calibrated rows SEEDS - 1 more where another setting is their best. --list says "
+    "how many trainings that is in all with the defaults; fewer with --row, --trials "
+    "and --seeds.",
 )
 @click.argument(
     "table_name",
@@ -210,7 +211,9 @@ def command(
         MofNCompleteColumn(),
         console=console,
     ) as progress:
-        total = sum(one.num_trainings(trials, seeds) for one in fitted)
+        total = sum(
+            one.num_trainings(trials, seeds, calibrated=calibrated) for one in fitted
+        )
         task = progress.add_task("", total=total)
 
         def begin(what: str) -> None:

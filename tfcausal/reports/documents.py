@@ -160,13 +160,16 @@ def markdown(found: Reproduction, data: Sequence[str], command: str) -> str:
         f"validation {plan.training.monitor}; the first is the row's default, the "
         "others are drawn. The largest was trained with the other seeds.",
         "",
-        *_header(["row", "setting", plan.training.monitor, "chosen", "run"]),
+        *_header(["row", "setting", "by", "validation", "chosen", "run"]),
     ]
     tried = (
         _line(
             [
                 _trained(result, found),
                 in_words(trial.settings),
+                f"{CALIBRATED_BY}, calibrated"
+                if result.calibrated
+                else plan.training.monitor,
                 f"{trial.validation:.4f}",
                 "yes" if trial == result.trainings[0] else "",
                 trial.run.folder.name,
@@ -175,7 +178,7 @@ def markdown(found: Reproduction, data: Sequence[str], command: str) -> str:
         for result in found.rows
         for trial in result.trials
     )
-    # A training that is read at several points, or calibrated, is one training.
+    # A training that is read at several points is one training.
     lines += dict.fromkeys(tried)
     return "\n".join(lines) + "\n"
 

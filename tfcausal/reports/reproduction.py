@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class RowResult:
             cause where it ranked alone.
         row: The row as it was trained.
         calibrated: Whether its vectors were calibrated on validation.
-        trials: All settings that were tried; empty where nothing is trained.
+        trials: All settings that were tried; empty where nothing is trained. Of a
+            calibrated row their validation is what calibration has reached.
         trainings: The best setting's, one a seed.
         evaluations: All metrics on the test part, one for each seed.
         num_users: Users averaged over.
@@ -157,7 +159,7 @@ class Reproduction:
         return {
             row.row.name: row.trainings[0].run
             for row in self.rows
-            if row.row.name in self.table.maps
+            if row.row.name in self.table.maps and not row.calibrated
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -255,9 +257,10 @@ def reproduce(
 
     Each row may try the same number of settings, drawn from the values that the row
     names, with seed 0; the one with the best validation metric is trained with the
-    other seeds too and evaluated on the test part. All rows have the same epochs,
-    patience and batches. Killed at any moment and called again, it goes on where it
-    stopped; what is finished is not trained again.
+    other seeds too and evaluated on the test part. Calibrated, a row has a choice of
+    its own: of all its settings the one that is best after calibration. All rows have
+    the same epochs, patience and batches. Killed at any moment and called again, it
+    goes on where it stopped; what is finished is not trained again.
 
     Args:
         table: The table, fitted to the data set; see `fit_table`.
@@ -308,15 +311,16 @@ def reproduce(
             )
             return found
 
+        def all_seeds(tried: Sequence[Training], said: str) -> tuple[Training, ...]:
+            best = max(tried, key=attrgetter("validation"))
+            seeds = range(1, plan.seeds)
+            return (
+                best,
+                *(train(best.settings, seed, f"{said}seed {seed}") for seed in seeds),
+            )
+
         trials = tune(row, plan.trials, lambda settings, what: train(settings, 0, what))
-        best = max(trials, key=lambda trial: trial.validation)
-        own = (
-            best,
-            *(
-                train(best.settings, seed, f"seed {seed}")
-                for seed in range(1, plan.seeds)
-            ),
-        )
+        own = all_seeds(trials, "")
         base = RowResult(
             row.line or row.name,
             row,
@@ -328,9 +332,19 @@ def reproduce(
         add(base, (one.run.vectors() for one in own))
         if plan.calibrated or table.calibrated:
             begin(f"{row.name}{where}: calibrating")
+            trials = tuple(
+                replace(
+                    trial, validation=_calibration(trial.run, validation, chosen).value
+                )
+                for trial in trials
+            )
+            own = all_seeds(trials, "calibrated, ")
+            begin(f"{row.name}{where}: calibrating")
             chosen_weights = [_calibration(one.run, validation, chosen) for one in own]
             add(
-                _calibrated(base, chosen_weights),
+                _calibrated(
+                    replace(base, trials=trials, trainings=own), chosen_weights
+                ),
                 (
                     found.apply(one.run.vectors(), popularity)
                     for one, found in zip(own, chosen_weights, strict=True)

@@ -60,16 +60,18 @@ class Row:
         """Number of different settings that can be drawn."""
         return math.prod(len(values) for values in self.tuned.values())
 
-    def num_trainings(self, trials: int, seeds: int) -> int:
+    def num_trainings(self, trials: int, seeds: int, *, calibrated: bool) -> int:
         """Returns how many trainings the row takes; the best trial is the first seed's.
 
         Args:
             trials: Settings to try, at most so many.
             seeds: Seeds of the best setting.
+            calibrated: Whether it is calibrated too, which may choose another setting;
+                where it chooses the same one, its seeds are there already.
         """
         if not self.is_trained:
             return 0
-        return min(trials, self.num_settings) + seeds - 1
+        return min(trials, self.num_settings) + (1 + calibrated) * (seeds - 1)
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,9 @@ class Table:
         )
         return replace(self, rows=tuple(rows))
 
-    def num_trainings(self, trials: int, seeds: int) -> int:
+    def num_trainings(self, trials: int, seeds: int, *, calibrated: bool) -> int:
         """Returns how many trainings all rows take together."""
-        return sum(row.num_trainings(trials, seeds) for row in self.rows)
+        calibrated = calibrated or self.calibrated
+        return sum(
+            row.num_trainings(trials, seeds, calibrated=calibrated) for row in self.rows
+        )

@@ -8,6 +8,7 @@ from tfcausal.reports.rows import SLOTS, Axis, Row, Table
 from tfcausal.reports.tables_shared import NO_NUMBERS, tuned, unprinted
 from tfcausal.schema.dataset import TRAIN_INTERVENED
 
+_CONTRASTS = ("interest_weight", "conformity_weight")
 _DATA = ("Yelp", "Short-video")
 
 
@@ -85,11 +86,21 @@ def _rows(backbone: str) -> tuple[Row, ...]:
         ),
         Row(name("dice"), "dice", halves, rate, figures["dice"]),
         *(
-            Row(name(of), "dccl", {**halves, **without}, rate, figures[of])
+            Row(
+                name(of),
+                "dccl",
+                {**halves, **dict.fromkeys(without, 0.0)},
+                tuned(
+                    1e-3,
+                    contrast_temperature=(1.0, 0.2),
+                    **{one: (0.1, 1.0) for one in _CONTRASTS if one not in without},
+                ),
+                figures[of],
+            )
             for of, without in (
-                ("dccl-without-ipcl", {"interest_weight": 0.0}),
-                ("dccl-without-cpcl", {"conformity_weight": 0.0}),
-                ("dccl", {}),
+                ("dccl-without-ipcl", ("interest_weight",)),
+                ("dccl-without-cpcl", ("conformity_weight",)),
+                ("dccl", ()),
             )
         ),
     )
