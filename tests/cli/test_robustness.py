@@ -51,6 +51,7 @@ def test_a_curve_falls_and_is_printed(run: Run) -> None:
     assert recalls[0] > recalls[1] > recalls[2]
     table = output(f"--run={run.folder}", *noise)
     assert all(f"{recall:.4f}" in table for recall in recalls)
+    assert f"│ - │ {curve[1]['concept_auc']:.4f} │ " in " ".join(table.split())
     again = output(f"--run={run.folder}", *noise, "--json")
     assert json.loads(again) == found
 

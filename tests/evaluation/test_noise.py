@@ -10,7 +10,14 @@ from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.evaluator import evaluate
-from tfcausal.evaluation.noise import noise_curve, with_noise
+from tfcausal.evaluation.noise import (
+    CONCEPT_AUC,
+    concept_auc,
+    noise_curve,
+    noise_places,
+    with_noise,
+)
+from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.evaluation.validation import evaluation_set
 from tfcausal.methods.histories import HistoryMethod
 from tfcausal.schema.protocol import protocol
@@ -79,6 +86,42 @@ def test_without_noise_it_is_the_evaluation_and_all_noise_costs_most(
         model, dataset, against, chosen, shares=(0.0, 0.4, 1.0)
     )
     plain = evaluate(model.vectors(), against, chosen).metrics
-    assert {name: value for name, value in none.items() if name != "noise"} == plain
+    assert none == {"noise": 0.0, **plain}
     assert none["recall@20"] > some["recall@20"] > all_["recall@20"]
     assert all_["recall@20"] < 0.7 * none["recall@20"]
+    # Half of the pairs are of one group, which random clicks are for a quarter.
+    assert some[CONCEPT_AUC] > 0.6
+    assert CONCEPT_AUC not in all_
+
+
+def test_the_concept_auc_is_that_of_every_pair() -> None:
+    generator = np.random.default_rng(5)
+    # Few values, so that scores are often equal.
+    vectors = generator.integers(-1, 2, (40, 3)).astype(np.float32)
+    found = generator.integers(1, 40, (30, 6)).astype(np.int32)
+    found[np.arange(6) >= generator.integers(0, 7, 30)[:, None]] = 0
+    noise = noise_places(found, 0.4)
+    noisy = with_noise(found, 0.4, 40)
+    assert np.array_equal(noisy[~noise], found[~noise])
+    lengths = generator.integers(0, 4, 30)
+    targets = ItemLists(
+        np.concatenate([[0], lengths.cumsum()]),
+        generator.integers(1, 40, lengths.sum()).astype(np.int32),
+    )
+    rows = []
+    for user, history in enumerate(noisy):
+        for target in targets.items[targets.offsets[user] : targets.offsets[user + 1]]:
+            scores = vectors[history] @ vectors[target]
+            wins = [
+                1.0
+                if scores[own] > scores[other]
+                else 0.5 * (scores[own] == scores[other])
+                for own in range(6)
+                for other in range(6)
+                if history[own] and not noise[user, own] and noise[user, other]
+            ]
+            if wins:
+                rows.append(np.mean(wins))
+    auc = concept_auc(vectors, noisy, noise, targets)
+    assert auc == pytest.approx(np.mean(rows), abs=1e-12)
+    assert concept_auc(vectors, found, np.zeros_like(noise), targets) is None

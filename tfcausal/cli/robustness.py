@@ -52,6 +52,8 @@ def command(
 
     The users' queries are made again of the changed histories; nothing is trained. All
     runs and shares have the same noise, and more of it keeps what less has replaced.
+    Below the metric stands the concept AUC: how often an item of the user's own scores
+    above a random one with what was met next; chance is 0.5.
     """
     from tfcausal.evaluation.noise import noise_curve
     from tfcausal.evaluation.validation import evaluation_set
@@ -88,10 +90,15 @@ def _print(curves: dict[str, list[dict[str, float]]], metric: str, title: str) -
     from rich.console import Console
     from rich.table import Table
 
+    from tfcausal.evaluation.noise import CONCEPT_AUC
+
     table = Table("run", title=title)
     first, *_ = curves.values()
     for point in first:
         table.add_column(f"{point['noise']:g}", justify="right")
     for run, curve in curves.items():
         table.add_row(run, *(f"{point[metric]:.4f}" for point in curve))
+        aucs = (point.get(CONCEPT_AUC) for point in curve)
+        cells = ("-" if auc is None else f"{auc:.4f}" for auc in aucs)
+        table.add_row("  concept AUC", *cells)
     Console().print(table)
