@@ -102,3 +102,18 @@ def test_published_split(tmp_path: Path) -> None:
     assert all(0 < float(row[3]) < 1 for row in rows)
     # What is trained is not trained again.
     assert output("published_split", *arguments).count("epoch") == 3
+
+
+def test_gru4rec_without_recbole(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data")
+    printed = output(
+        "gru4rec",
+        f"--dataset={tmp_path / 'data'}",
+        f"--work={tmp_path / 'work'}",
+        "--set=epochs=2",
+        "--set=batch_size=64",
+        "--set=embedding_dim=8",
+    )
+    (row,) = (line.split() for line in printed.splitlines() if line.startswith("│"))
+    assert row[1] == "here"
+    assert 0 < float(row[5]) < 1
