@@ -21,6 +21,7 @@ VERBS = (
     "diagnose",
     "disentangle",
     "robustness",
+    "diversity",
     "export",
     "index",
     "recommend",

@@ -9,6 +9,7 @@ import click
 
 from tfcausal.cli.asker_options import history_option, require_one, user_option
 from tfcausal.cli.weights import parse_weights, weight_option
+from tfcausal.errors import InputError
 
 if TYPE_CHECKING:
     from tfcausal.serving.client import Recommendation
@@ -31,6 +32,24 @@ if TYPE_CHECKING:
 @click.option(
     "--include_seen", is_flag=True, help="Keep what was seen, or stands in the history."
 )
+@click.option(
+    "--diversity",
+    type=float,
+    help="Let items differ in --concept: added to an item's score for each item of the "
+    "list that it shares no value with.",
+)
+@click.option("--concept", help="With --diversity: such as genres.")
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="With --diversity: the data set whose concepts beam_jobs.item_concepts wrote.",
+)
+@click.option(
+    "--pool",
+    default=4,
+    show_default=True,
+    help="With --diversity: candidates, as a multiple of the list.",
+)
 @click.option("--index", is_flag=True, help="Search through the ScaNN index.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -41,6 +60,10 @@ def command(
     weights: tuple[str, ...],
     exclude: tuple[str, ...],
     include_seen: bool,
+    diversity: float | None,
+    concept: str | None,
+    dataset: Path | None,
+    pool: int,
     index: bool,
     as_json: bool,
 ) -> None:
@@ -49,7 +72,8 @@ def command(
     An unknown user gets the most popular items, scored by popularity. --weight
     intervenes: conformity=0 asks what the user would get without conformity.
     --history asks for whoever has met these items, of a model whose users are
-    histories; unknown items are passed over.
+    histories; unknown items are passed over. --diversity lets the items of the list
+    differ in a concept (ComiRec's controllable aggregation).
     """
     from tfcausal.serving.client import load
 
@@ -65,7 +89,12 @@ def command(
         kind, asked, name = "user", user, user
         known = loaded.knows_user(user)
         recommend = partial(loaded.recommend, user)
-    found = recommend(k, parsed, exclude, exclude_seen=not include_seen)
+    if diversity is None:
+        found = recommend(k, parsed, exclude, exclude_seen=not include_seen)
+    else:
+        concept, dataset = _differing(concept, dataset, pool)
+        found = recommend(pool * k, parsed, exclude, exclude_seen=not include_seen)
+        found = _diversified(found, k, diversity, concept, dataset)
     if as_json:
         result = {
             kind: asked,
@@ -78,6 +107,38 @@ def command(
     applied = [f"{cause}={weight:g}" for cause, weight in parsed.items()]
     title = " ".join([f"{kind} {name}", *applied])
     _print(found, title if known else f"{title}, unknown: by popularity")
+
+
+def _differing(
+    concept: str | None, dataset: Path | None, pool: int
+) -> tuple[str, Path]:
+    """Checks what --diversity needs.
+
+    Raises:
+        InputError: If something is not given, or the pool is below 1.
+    """
+    if concept is None or dataset is None:
+        raise InputError(
+            "`--diversity` must come with the concept in which items are to differ; "
+            f"got --concept={concept} --dataset={dataset}. Write --concept=genres "
+            "--dataset=FOLDER."
+        )
+    if pool < 1:
+        raise InputError(f"`--pool` must be at least 1; got {pool}.")
+    return concept, dataset
+
+
+def _diversified(
+    found: "list[Recommendation]", k: int, weight: float, concept: str, folder: Path
+) -> "list[Recommendation]":
+    from tfcausal.data.concept_rows import read_concept, values_by_id
+    from tfcausal.data.interactions import open_dataset
+    from tfcausal.serving.diversity import diversified_list
+
+    dataset = open_dataset(folder)
+    ids = [item.item_id for item in found]
+    values = values_by_id(dataset, read_concept(dataset, concept), ids)
+    return diversified_list(found, values, k, weight)
 
 
 def _print(found: "list[Recommendation]", title: str) -> None:

@@ -1,19 +1,21 @@
 """The concepts of items that beam_jobs.item_concepts wrote, read into arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tfcausal.data.interactions import CheckedDataset
+from tfcausal.data.interactions import CheckedDataset, read_vocabulary
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema import columns
+from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import TRAIN, ConceptFolder
 from tfcausal.schema.manifest import Manifest, read_manifest, require_input
 from tfcausal.stats.concepts import MultiHot, shares_matrix
-from tfcausal.stats.graph import CSR, Int64s
+from tfcausal.stats.graph import CSR, Int32s, Int64s
 
 _AGAIN = "Run beam_jobs.item_concepts again."
 
@@ -62,6 +64,37 @@ def read_concepts(dataset: CheckedDataset) -> ItemConcepts:
     return ItemConcepts(
         manifest, {name: _read_concept(dataset, manifest, name) for name in names}
     )
+
+
+def read_concept(dataset: CheckedDataset, name: str) -> Concept:
+    """Reads one concept of items.
+
+    Args:
+        dataset: The data set whose concepts are read.
+        name: The concept.
+    Raises:
+        InputError: As `read_concepts`, or there is no such concept.
+    """
+    manifest = _open(dataset)
+    if name not in manifest.options["concepts"]:
+        raise unknown_name("concept", name, manifest.options["concepts"])
+    return _read_concept(dataset, manifest, name)
+
+
+def values_by_id(
+    dataset: CheckedDataset, concept: Concept, item_ids: Sequence[str]
+) -> Int32s:
+    """Returns the values of items, [n, any] int32, then -1; an unknown id has none.
+
+    Args:
+        dataset: The data set whose concept it is.
+        concept: The concept.
+        item_ids: [n] ids.
+    """
+    ids = pa.array(item_ids, pa.string())
+    known = read_vocabulary(dataset.folder.items)
+    found = pc.index_in(ids, known.cast(pa.string())).fill_null(UNKNOWN_INDEX)
+    return concept.items.padded(found.to_numpy())
 
 
 def read_user_shares(dataset: CheckedDataset, concept: str, part: str = TRAIN) -> CSR:

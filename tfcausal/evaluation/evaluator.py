@@ -3,14 +3,14 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from tfcausal.data.interactions import Interactions
 from tfcausal.errors import InputError
 from tfcausal.evaluation.metrics import Float64s, accuracy, hit_places, overlap
-from tfcausal.evaluation.ranking import ItemLists, rank_all
+from tfcausal.evaluation.ranking import ItemLists, RankedBlock, rank_all
 from tfcausal.schema.protocol import EvaluationProtocol
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats.negatives import Int32s, Int64s
@@ -73,6 +73,23 @@ class Evaluation:
         return asdict(self)
 
 
+class Lists(Protocol):
+    """Makes each user's list of a longer one.
+
+    Attributes:
+        depth: Length of the longer lists.
+    """
+
+    depth: int
+
+    def __call__(self, block: RankedBlock) -> RankedBlock:
+        """Returns lists as long as the protocol's largest cut-off.
+
+        Args:
+            block: A block's best `depth` items, in the order of their scores.
+        """
+
+
 def evaluate(
     vectors: CausalVectors,
     against: EvaluationSet,
@@ -81,6 +98,7 @@ def evaluate(
     causes: bool = False,
     weights: Mapping[str, float] | None = None,
     users: Int32s | None = None,
+    lists: Lists | None = None,
 ) -> Evaluation:
     """Ranks all items for each user and scores the lists.
 
@@ -98,6 +116,7 @@ def evaluate(
             and the metrics of each cause alone (before any weight).
         weights: Cause to its weight in the score, 1 where not named.
         users: [n] int32 users to average over; None for those of the protocol.
+        lists: Makes the lists of longer ones; None for each user's best items.
     Raises:
         InputError: If the protocol ranks only observed items, a cause is unknown, or no
             user has a positive.
@@ -121,7 +140,7 @@ def evaluate(
     by_popularity = _ItemPop(against, ranked, protocol) if causes else None
 
     def score(scored: CausalVectors) -> dict[str, float]:
-        return _score(scored, against, protocol, ranked, counted, by_popularity)
+        return _score(scored, against, protocol, ranked, counted, by_popularity, lists)
 
     return Evaluation(
         protocol=protocol.name,
@@ -203,6 +222,7 @@ def _score(
     ranked: Int32s,
     counted: int,
     by_popularity: _ItemPop | None,
+    lists: Lists | None,
 ) -> dict[str, float]:
     num_items = len(against.popularity)
     shown = np.zeros((len(protocol.ks), num_items), np.int64)
@@ -210,7 +230,9 @@ def _score(
     overlaps: dict[str, float] = defaultdict(float)
     by_row = protocol.average_over == "interactions"
     first = 0
-    for block in rank_all(vectors, ranked, against.masked, protocol.ks[-1]):
+    depth = lists.depth if lists else protocol.ks[-1]
+    for longest in rank_all(vectors, ranked, against.masked, depth):
+        block = lists(longest) if lists else longest
         num_positives = against.positives.lengths[block.users]
         weights = num_positives if by_row else np.ones(len(block.users))
         places = hit_places(block, against.positives)

@@ -114,6 +114,20 @@ class MultiHot:
         indptr = np.append(0, np.cumsum(counts, dtype=np.int64))
         return cls(indptr, lists.flatten().to_numpy())
 
+    def padded(self, items: Int32s) -> Int32s:
+        """Returns the values of items, [..., most of any item] int32, then -1.
+
+        Args:
+            items: [...] int32.
+        """
+        counts = np.diff(self.indptr)
+        places = np.arange(max(counts.max(initial=0), 1))
+        exists = places < counts[items][..., None]
+        starts = self.indptr[:-1][items][..., None]
+        found = np.full(exists.shape, -1, np.int32)
+        found[exists] = self.indices[(starts + places)[exists]]
+        return found
+
     def to_table(self) -> pa.Table:
         """Returns a table of `columns.item_values_schema`, a row for each item."""
         offsets = pa.array(self.indptr.astype(np.int32))
