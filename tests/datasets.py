@@ -52,11 +52,12 @@ def write_dataset(
     num_items: int = 80,
     seed: int = 0,
     features: bool = False,
+    untrained: int = 0,
 ) -> CheckedDataset:
     """Writes interactions with planted tastes and a long tail, split and counted.
 
     Users of group g like items of group g; in each group a few items are popular.
-    With `features`, both have features.
+    With `features`, both have features. All rows of user `untrained` are for testing.
     """
     generator = np.random.default_rng(seed)
     folder = DatasetFolder(root)
@@ -87,6 +88,7 @@ def write_dataset(
     write_manifest(root, manifest)
 
     parts = generator.choice(4, len(users), p=[0.6, 0.1, 0.1, 0.2])
+    parts[users == untrained] = 3
     schema = columns.interactions_schema()
     for number, part in enumerate((TRAIN, TRAIN_INTERVENED, VALIDATION, TEST)):
         folder.part(part).mkdir(parents=True)

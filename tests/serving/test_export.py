@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
+from tests.serving.test_history_signatures import train_small
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.serving.check_saved_model import DifferenceError, check
@@ -54,6 +55,21 @@ def test_a_process_with_tensorflow_only_loads_it(
         "(2, 10) float32",
         "False",
     ]
+
+
+@pytest.mark.parametrize("method", ["mf", "youtube_dnn"])
+def test_who_was_not_learned_from_is_answered_as_unknown(
+    tmp_path: Path, method: str
+) -> None:
+    dataset = write_dataset(tmp_path / "dataset", untrained=5)
+    run = train_small(dataset, method, tmp_path / "run", 1)
+    model = tf.saved_model.load(str(export(run, method, tmp_path / "models")))
+    users = tf.constant(["u4", "u5", "nobody"])
+    lists = model.signatures["serving_default"](user_id=users)["item_id"].numpy()
+    assert lists[1].tolist() == lists[2].tolist() != lists[0].tolist()
+    found = model.signatures["user_embedding"](user_id=users)
+    assert found["known_user"].numpy().tolist() == [True, False, False]
+    assert found["embedding"].numpy()[1].tolist() == run.vectors().queries[0].tolist()
 
 
 def test_vocabularies_are_files_not_graph(exported: Path) -> None:

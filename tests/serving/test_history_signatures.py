@@ -135,6 +135,7 @@ class Served:
             read_vocabulary(folder.items).to_pylist(),
             ItemLists.empty(self.dataset.num_users),
             self.counts,
+            np.arange(self.dataset.num_users) > 0,
         )
         chosen = calibration(WEIGHT, SHIFT)
 

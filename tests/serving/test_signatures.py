@@ -37,6 +37,7 @@ def serve(tmp_path: Path, vectors: CausalVectors) -> Signatures:
             np.asarray([one for row in rows for one in row], np.int32),
         ),
         popularity=POPULARITY,
+        known=np.arange(NUM_USERS) > 0,
         k=5,
     )
     return {

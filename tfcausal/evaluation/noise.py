@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tfcausal.data.interactions import CheckedDataset
@@ -21,9 +20,8 @@ from tfcausal.schema.protocol import EvaluationProtocol
 from tfcausal.schema.vectors import Float32s
 from tfcausal.stats import mixing
 from tfcausal.stats.negatives import Int32s, Int64s
+from tfcausal.stats.selection import Bools
 from tfcausal.stats.sequences import PAD
-
-Bools = npt.NDArray[np.bool_]
 
 WHERE, WHAT = "noise places", "noise items"
 CONCEPT_AUC = "concept_auc"

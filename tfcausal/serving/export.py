@@ -48,6 +48,7 @@ from tfcausal.serving.live_answers import LiveAnswers
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
 from tfcausal.serving.warmup import write_warmup
 from tfcausal.stats.negatives import Int64s
+from tfcausal.stats.selection import Bools
 from tfcausal.training.restored import load_model
 from tfcausal.training.run import Run
 
@@ -110,7 +111,15 @@ def export(
     target = root / name / str(next_version(root / name))
     with staged_folder(target) as folder:
         contents = _Contents(
-            dataset.folder, vectors, ids, seen, popularity, k, method, calibration
+            dataset.folder,
+            vectors,
+            ids,
+            seen,
+            popularity,
+            _known_users(dataset, method),
+            k,
+            method,
+            calibration,
         )
         _write(folder, name, contents)
         manifest = _manifest(folder, run, dataset, vectors, k, calibration)
@@ -193,6 +202,7 @@ class _Contents:
     ids: Mapping[str, pa.Array]
     seen: ItemLists
     popularity: Int64s
+    known: Bools
     k: int
     method: Method | None
     calibration: Calibration | None
@@ -210,13 +220,16 @@ class _Contents:
             items=items,
             seen=self.seen,
             popularity=self.popularity,
+            known=self.known,
             k=self.k,
         )
 
     def cases(self) -> list[dict[str, Any]]:
         """Returns requests with the answers that must come."""
         users, items = (self.ids[kind].to_pylist() for kind in ("users", "items"))
-        live = LiveAnswers(self.vectors, users, items, self.seen, self.popularity)
+        live = LiveAnswers(
+            self.vectors, users, items, self.seen, self.popularity, self.known
+        )
         cases = live.cases(self.k)
         if isinstance(self.method, HistoryMethod):
             cases += HistoryAnswers(self.method, live, self._calibrated).cases(self.k)
@@ -231,6 +244,19 @@ class _Contents:
         if self.calibration is None:
             return vectors
         return self.calibration.apply(vectors, self.popularity)
+
+
+def _known_users(dataset: CheckedDataset, method: Method | None) -> Bools:
+    """Returns whose vectors were learned, [num_users]; the others' are chance."""
+    known = np.zeros(dataset.num_users, bool)
+    if isinstance(method, TripletMethod) and method.serving_feature_towers()[0]:
+        # Whoever has features has what was learned of them.
+        known[UNKNOWN_INDEX + 1 :] = True
+        return known
+    folded = FOLD_IN_PARTS.values() if isinstance(method, HistoryMethod) else ()
+    learned = read_part(dataset.folder, dataset.parts((*TRAINING_PARTS, *folded)))
+    known[learned.users] = True
+    return known
 
 
 def _write(folder: Path, name: str, contents: _Contents) -> None:

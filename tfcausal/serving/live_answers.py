@@ -11,6 +11,7 @@ from tfcausal.evaluation.ranking import ItemLists, rank_all
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors, Float32s
 from tfcausal.stats.negatives import Int32s, Int64s
+from tfcausal.stats.selection import Bools
 
 _MORE_PLACES = 50
 """Places beyond k, so that nearly equal scores may change places."""
@@ -26,6 +27,7 @@ class LiveAnswers:
         items: Item ids by index, likewise.
         seen: Items of each user.
         popularity: [num_items] int64.
+        known: [num_users] bool; the others are answered as unknown ones.
     """
 
     vectors: CausalVectors
@@ -33,6 +35,7 @@ class LiveAnswers:
     items: Sequence[str]
     seen: ItemLists
     popularity: Int64s
+    known: Bools
 
     @cached_property
     def _item_index(self) -> dict[str, int]:
@@ -51,7 +54,8 @@ class LiveAnswers:
         users = evenly(len(self.users), num_users)
         stranger = unused_name(self.users)
         asked = [*(self.users[user] for user in users.tolist()), stranger]
-        indices = np.append(users, UNKNOWN_INDEX).astype(np.int32)
+        answered = np.where(self.known[users], users, UNKNOWN_INDEX)
+        indices = np.append(answered, UNKNOWN_INDEX).astype(np.int32)
         ones = dict.fromkeys(self.vectors.causes, np.ones(len(asked)))
         nobody: list[list[str]] = [[] for _ in asked]
         usual = self.lists(indices, ones, k, nobody, exclude_seen=True)

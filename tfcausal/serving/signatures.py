@@ -19,6 +19,7 @@ from tfcausal.evaluation.ranking import LARGEST_SCORE, ItemLists, best_k, tiled
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.stats.negatives import Int64s
+from tfcausal.stats.selection import Bools
 
 DEFAULT_K = 10
 _WHOLE_LINE = tf.lookup.TextFileIndex.WHOLE_LINE
@@ -44,6 +45,7 @@ class ServingModel(tf.Module):
         items: Path,
         seen: ItemLists,
         popularity: Int64s,
+        known: Bools,
         k: int = DEFAULT_K,
     ) -> None:
         """Makes the model's variables and tables.
@@ -55,6 +57,8 @@ class ServingModel(tf.Module):
             items: File of item ids, likewise.
             seen: Items of each user that `exclude_seen` leaves out.
             popularity: [num_items] int64, what an unknown user is answered by.
+            known: [num_users] bool, whose vectors were learned; the others are answered
+                as unknown ones.
             k: Length of the lists of `serving_default`.
         """
         super().__init__(name="tfcausal")
@@ -79,6 +83,7 @@ class ServingModel(tf.Module):
         self.candidates = _constant(candidates, "candidates")
         self.never = _constant(never, "never")
         self.largest = _constant(np.abs(candidates).max(axis=0), "largest")
+        self.known = _constant(known, "known")
         self.seen_offsets = _constant(seen.offsets, "seen_offsets")
         self.seen_items = _constant(seen.items, "seen_items")
         self.seen_item_ids = tf.function(
@@ -201,7 +206,8 @@ class ServingModel(tf.Module):
 
     # Line 0 is index 1, and an unknown id gives line -1: index 0.
     def _users(self, user_id: tf.Tensor) -> tf.Tensor:
-        return self.user_lines.lookup(user_id) + 1
+        users = self.user_lines.lookup(user_id) + 1
+        return tf.where(tf.gather(self.known, users), users, UNKNOWN_INDEX)
 
     def _items(self, item_id: tf.Tensor) -> tf.Tensor:
         return self.item_lines.lookup(item_id) + 1

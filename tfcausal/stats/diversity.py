@@ -5,9 +5,9 @@ import numpy.typing as npt
 
 from tfcausal.errors import InputError
 from tfcausal.stats.graph import Int32s, Int64s
+from tfcausal.stats.selection import Bools
 
 Float64s = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 NO_VALUE = -1
 """Fills the values of an item that has fewer than another."""
