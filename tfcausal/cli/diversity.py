@@ -44,6 +44,11 @@ from tfcausal.schema.protocol import protocol
     "--split", default="test", show_default=True, help="The part of the split."
 )
 @protocol_option
+@click.option(
+    "--calibrated/--as_trained",
+    default=False,
+    help="Whether to apply what `tfcausal calibrate` chose.  [default: as_trained]",
+)
 @dataset_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -54,6 +59,7 @@ def command(
     ks: tuple[int, ...],
     split: str,
     protocol_name: str,
+    calibrated: bool,
     dataset_folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -65,6 +71,7 @@ def command(
     value. Scores of methods differ in size, and so do the weights that matter.
     """
     from tfcausal.data.concept_rows import read_concept
+    from tfcausal.evaluation.calibration import load_calibration
     from tfcausal.evaluation.diversity import diversity_curve
     from tfcausal.evaluation.validation import evaluation_set
     from tfcausal.training.run import load_run
@@ -74,21 +81,33 @@ def command(
         chosen = replace(chosen, ks=ks)
     loaded = load_run(run)
     dataset = loaded.open_dataset(dataset_folder)
+    against = evaluation_set(dataset, split, chosen)
+    vectors = loaded.vectors()
+    if calibrated:
+        vectors = load_calibration(loaded).apply(vectors, against.popularity)
     curve = diversity_curve(
-        loaded.vectors(),
-        evaluation_set(dataset, split, chosen),
+        vectors,
+        against,
         chosen,
         read_concept(dataset, concept).items,
         weights=weights,
         pool=pool,
     )
     if as_json:
-        found = {"run": str(run), "split": split, "concept": concept, "pool": pool}
-        click.echo(json.dumps({**found, "protocol": chosen.name, "curve": curve}))
+        result = {
+            "run": str(run),
+            "split": split,
+            "concept": concept,
+            "pool": pool,
+            "protocol": chosen.name,
+            "calibrated": calibrated,
+            "curve": curve,
+        }
+        click.echo(json.dumps(result))
         return
-    _print(
-        curve, chosen.ks[0], f"{run.name} on {split}: lists that differ in {concept}"
-    )
+    kind = "calibrated" if calibrated else "as trained"
+    title = f"{run.name} on {split}, {kind}: lists that differ in {concept}"
+    _print(curve, chosen.ks[0], title)
 
 
 def _print(curve: list[dict[str, float]], k: int, title: str) -> None:

@@ -90,6 +90,11 @@ def command(
         known = loaded.knows_user(user)
         recommend = partial(loaded.recommend, user)
     if diversity is None:
+        if concept is not None or dataset is not None:
+            raise InputError(
+                "`--concept` and `--dataset` must go with --diversity, the weight of "
+                "differing; got none. Write --diversity=0.1."
+            )
         found = recommend(k, parsed, exclude, exclude_seen=not include_seen)
     else:
         concept, dataset = _differing(concept, dataset, pool)
