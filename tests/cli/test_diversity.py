@@ -95,7 +95,7 @@ def test_a_curve_rises_and_is_printed(run: Path) -> None:
 
 def test_lists_of_an_exported_model_differ(run: Path) -> None:
     root = run.parent / "saved_models"
-    output("export", "--run", run, "--root", root)
+    output("export", "--run", run, "--root", root, "--as_trained")
     dataset = load_run(run).open_dataset().folder.root
     asked = ("recommend", "--model", root / "dice", "--user=u3", "--k=4", "--json")
 
