@@ -774,3 +774,24 @@ def test_replaced_items_of_any_number_of_rows_in_a_graph(name: str) -> None:
         np.testing.assert_allclose(
             found, plain[: count * NUM_SAMPLES], rtol=1e-4, atol=1e-5
         )
+
+
+@every_replaced
+def test_substitutes_of_nothing_have_no_gradient(name: str) -> None:
+    encoder, (vectors, exists) = REPLACED[name][0](), padded(histories())
+    size = 20_000
+    memory = tf.zeros([size, DIM])
+    nothing = tf.zeros([len(vectors), NUM_SAMPLES, MAX_LENGTH], tf.bool)
+    for _ in range(5):
+        # Memory given back, so that what is left unwritten shows.
+        tf.fill([size, DIM], np.float32(np.nan)).numpy()
+        with tf.GradientTape() as tape:
+            tape.watch(memory)
+            found = encoder.encode_replaced(
+                vectors, exists, nothing, memory, tf.zeros([0], tf.int64)
+            )
+            loss = tf.reduce_sum(found)
+        gradient = tape.gradient(
+            loss, memory, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        assert not tf.convert_to_tensor(gradient).numpy().any()

@@ -86,12 +86,15 @@ class MeanEncoder(HistoryEncoder):
         vectors = without_pads(vectors, exists)
         num_samples = replaced.shape[1]
         gone = tf.matmul(tf.cast(replaced, vectors.dtype), vectors)
+        samples = tf.shape(replaced, tf.int64)[0] * num_samples
+        # One place more, whose sum is left out: of no places at all TensorFlow's
+        # gradient is memory that nobody has written (tensorflow issue 72785).
         came = tf.sparse.segment_sum(
             memory,
-            places,
-            samples_of(replaced),
-            num_segments=tf.shape(replaced)[0] * num_samples,
-        )
+            tf.pad(places, [[0, 1]]),
+            tf.pad(samples_of(replaced), [[0, 1]], constant_values=samples),
+            num_segments=samples + 1,
+        )[:-1]
         sums = tf.reduce_sum(vectors, axis=1, keepdims=True) - gone
         sums += tf.reshape(came, [-1, num_samples, self.dim])
         means = sums / _lengths(exists)[:, None]
