@@ -11,8 +11,7 @@ from tfcausal.layers.history import (
     require_positive,
     without_pads,
 )
-from tfcausal.layers.history_mean import MeanEncoder
-from tfcausal.samplers.counterfactuals import samples_of, substituted
+from tfcausal.samplers.counterfactuals import substituted
 
 
 class AttentionEncoder(HistoryEncoder):
@@ -230,16 +229,6 @@ class ConceptEncoder(HistoryEncoder):
         weights = _attention(
             tf.reshape(logits, [-1, length, self.concepts.num_queries]), exists
         )
-        if isinstance(self.reader, MeanEncoder):
-            # The mean of the concepts needs their weights' mean alone.
-            shares = tf.reshape(tf.reduce_mean(weights, 1), tf.shape(replaced))
-            came = tf.math.unsorted_segment_sum(
-                tf.boolean_mask(shares, replaced)[:, None] * tf.gather(memory, places),
-                samples_of(replaced),
-                tf.shape(weights)[0],
-            )
-            stayed = tf.matmul(tf.where(replaced, 0.0, shares), vectors)
-            return self.reader.read(came + tf.reshape(stayed, [-1, self.dim]))
         changed = substituted(vectors, replaced, tf.gather(memory, places))
         concepts = tf.matmul(weights, tf.reshape(changed, [-1, length, self.dim]))
         return self.reader(concepts, self.exists(exists))
