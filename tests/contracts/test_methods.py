@@ -15,6 +15,7 @@ from tfcausal.data.interactions import CheckedDataset
 from tfcausal.evaluation.evaluator import evaluate
 from tfcausal.evaluation.validation import evaluation_set, validator
 from tfcausal.methods.base import Method
+from tfcausal.methods.causerec import CauseRec
 from tfcausal.methods.histories import HistoryMethod
 from tfcausal.methods.options import Backbone
 from tfcausal.schema.protocol import protocol
@@ -75,6 +76,9 @@ def small_options(method: type[Method], backbone: Backbone = "mf") -> Any:
     if backbone == "features":
         tower = {"hidden_dims": (16, 8), "feature_dim": 4, "unknown_share": 0.05}
         wanted |= {"backbone": backbone, **tower, "user_columns": ("group", "length")}
+    if method is CauseRec:
+        # At weights of 1 the contrasts outweigh the click for long.
+        wanted |= {"user_weight": 0.1, "item_weight": 0.1}
     names = {field.name for field in dataclasses.fields(method.options_class)}
     return method.options_class(**{k: v for k, v in wanted.items() if k in names})
 
@@ -171,7 +175,7 @@ def test_it_learns_what_was_planted(
         verbose=0,
     )
     history = json.loads((run.folder / "history.json").read_text())
-    assert history[-1]["click"] < 0.9 * history[0]["click"]
+    assert history[-1]["click"] < 0.85 * history[0]["click"]
     against = evaluation_set(dataset, "test", protocol("dice"))
     popular = CausalVectors(
         np.ones((dataset.num_users, 1, 1), np.float32),

@@ -255,7 +255,15 @@ def test_other_values_to_tune_over_go_to_the_rows_that_tune_it() -> None:
         assert new.tuned["l2"] == (1e-3, 1e-4)
         assert new.tuned["learning_rate"] == old.tuned["learning_rate"]
         assert new.tuned.get("gamma", (0.3,)) == (0.3,)
-    assert before.tuned >= {"learning_rate", "l2", "gamma", "reference_score"}
+    assert before.tuned == {
+        "learning_rate",
+        "l2",
+        "gamma",
+        "reference_score",
+        "contrast_temperature",
+        "interest_weight",
+        "conformity_weight",
+    }
     (pd,) = (row for row in after.rows if row.name == "pd")
     assert pd.num_settings == 4 * 2 * 1
 
