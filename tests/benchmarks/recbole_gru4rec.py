@@ -7,6 +7,7 @@ histories.npy. Writes queries.npy and candidates.npy, and prints the seconds of 
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,9 @@ def write_interactions(folder: Path, num_items: int) -> None:
 
 
 def main(folder: Path) -> None:
+    # RecBole writes its logs into the folder that it runs in.
+    folder = folder.resolve()
+    os.chdir(folder)
     options = json.loads((folder / "options.json").read_text())
     num_items = options.pop("num_items")
     write_interactions(folder, num_items)
