@@ -16,10 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from beam_jobs.popularity import PopularityOptions
+from beam_jobs.popularity import run as count_popularity
+from beam_jobs.split import SplitOptions
+from beam_jobs.split import run as split
+from tests.beam_jobs.raw import make_dataset
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
 from tests.serving.test_history_signatures import train_small
+from tfcausal.data.interactions import open_dataset, read_part
 from tfcausal.errors import InputError
+from tfcausal.schema.dataset import FOLD_IN_PARTS
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.serving.check_saved_model import DifferenceError, check
 from tfcausal.serving.export import export, next_version, versions
@@ -70,6 +77,27 @@ def test_who_was_not_learned_from_is_answered_as_unknown(
     found = model.signatures["user_embedding"](user_id=users)
     assert found["known_user"].numpy().tolist() == [True, False, False]
     assert found["embedding"].numpy()[1].tolist() == run.vectors().queries[0].tolist()
+
+
+@pytest.mark.parametrize("method", ["mf", "youtube_dnn"])
+def test_who_is_held_out_is_known_by_a_history_alone(
+    tmp_path: Path, method: str
+) -> None:
+    root = make_dataset(tmp_path)
+    parts = {"validation_users": 9, "test_users": 9}
+    split(SplitOptions(root, "held_out_users", **parts, overwrite=True))
+    count_popularity(PopularityOptions(root, overwrite=True))
+    dataset = open_dataset(root)
+    run = train_small(dataset, method, tmp_path / "run", 1)
+    model = tf.saved_model.load(str(export(run, method, tmp_path / "models")))
+    folded_in = read_part(dataset.folder, list(FOLD_IN_PARTS.values())).users
+    users = pq.read_table(dataset.folder.users)["user_id"].to_pylist()
+    found = model.signatures["user_embedding"](user_id=tf.constant(users))
+    expected = np.arange(len(users)) > 0
+    if method == "mf":
+        expected[folded_in] = False
+        assert np.count_nonzero(~expected) == 1 + 18
+    assert found["known_user"].numpy().tolist() == expected.tolist()
 
 
 def test_vocabularies_are_files_not_graph(exported: Path) -> None:

@@ -49,6 +49,7 @@ from tfcausal.serving.signatures import DEFAULT_K, ServingModel
 from tfcausal.serving.warmup import write_warmup
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
+from tfcausal.stats.sequences import PAD
 from tfcausal.training.restored import load_model
 from tfcausal.training.run import Run
 
@@ -116,7 +117,7 @@ def export(
             ids,
             seen,
             popularity,
-            _known_users(dataset, method),
+            _known_users(dataset, method, seen),
             k,
             method,
             calibration,
@@ -246,16 +247,23 @@ class _Contents:
         return self.calibration.apply(vectors, self.popularity)
 
 
-def _known_users(dataset: CheckedDataset, method: Method | None) -> Bools:
+def _known_users(
+    dataset: CheckedDataset, method: Method | None, seen: ItemLists
+) -> Bools:
     """Returns whose vectors were learned, [num_users]; the others' are chance."""
     known = np.zeros(dataset.num_users, bool)
     if isinstance(method, TripletMethod) and method.serving_feature_towers()[0]:
         # Whoever has features has what was learned of them.
         known[UNKNOWN_INDEX + 1 :] = True
-        return known
-    folded = FOLD_IN_PARTS.values() if isinstance(method, HistoryMethod) else ()
-    learned = read_part(dataset.folder, dataset.parts((*TRAINING_PARTS, *folded)))
-    known[learned.users] = True
+    elif isinstance(method, HistoryMethod):
+        histories = method.window.read_histories(method.options.max_length)
+        known[:] = (histories != PAD).any(axis=1)
+    elif dataset.parts(list(FOLD_IN_PARTS.values())):
+        # What is folded in was seen, but not learned from.
+        trained = dataset.parts(TRAINING_PARTS)
+        known[read_part(dataset.folder, trained).users] = True
+    else:
+        known[:] = seen.lengths > 0
     return known
 
 
