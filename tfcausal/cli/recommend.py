@@ -1,9 +1,10 @@
 """`tfcausal recommend`: a user's list from an exported model, cause by cause."""
 
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -13,6 +14,8 @@ from tfcausal.errors import InputError
 
 if TYPE_CHECKING:
     from tfcausal.serving.client import Recommendation
+
+_POOL = 4
 
 
 @click.command("recommend")
@@ -46,9 +49,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--pool",
-    default=4,
-    show_default=True,
-    help="With --diversity: candidates, as a multiple of the list.",
+    type=int,
+    help="With --diversity: candidates, as a multiple of the list.  "
+    f"[default: {_POOL}]",
 )
 @click.option("--index", is_flag=True, help="Search through the ScaNN index.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -63,7 +66,7 @@ def command(
     diversity: float | None,
     concept: str | None,
     dataset: Path | None,
-    pool: int,
+    pool: int | None,
     index: bool,
     as_json: bool,
 ) -> None:
@@ -79,6 +82,7 @@ def command(
 
     require_one(user, history)
     parsed = parse_weights(weights)
+    differing = _Differing.of_options(diversity, concept, dataset, pool)
     loaded = load(model, index=index)
     asked: str | list[str]
     if user is None:
@@ -89,17 +93,10 @@ def command(
         kind, asked, name = "user", user, user
         known = loaded.knows_user(user)
         recommend = partial(loaded.recommend, user)
-    if diversity is None:
-        if concept is not None or dataset is not None:
-            raise InputError(
-                "`--concept` and `--dataset` must go with --diversity, the weight of "
-                "differing; got none. Write --diversity=0.1."
-            )
-        found = recommend(k, parsed, exclude, exclude_seen=not include_seen)
-    else:
-        concept, dataset = _differing(concept, dataset, pool)
-        found = recommend(pool * k, parsed, exclude, exclude_seen=not include_seen)
-        found = _diversified(found, k, diversity, concept, dataset)
+    candidates = k if differing is None else differing.pool * k
+    found = recommend(candidates, parsed, exclude, exclude_seen=not include_seen)
+    if differing is not None:
+        found = differing.shortened(found, k)
     if as_json:
         result = {
             kind: asked,
@@ -114,36 +111,68 @@ def command(
     _print(found, title if known else f"{title}, unknown: by popularity")
 
 
-def _differing(
-    concept: str | None, dataset: Path | None, pool: int
-) -> tuple[str, Path]:
-    """Checks what --diversity needs.
+@dataclass(frozen=True)
+class _Differing:
+    """How items of a list are to differ.
 
-    Raises:
-        InputError: If something is not given, or the pool is below 1.
+    Attributes:
+        weight: What --diversity says.
+        concept: In whose values.
+        dataset: Folder of the data set that has the concept.
+        pool: Candidates, as a multiple of the list.
     """
-    if concept is None or dataset is None:
-        raise InputError(
-            "`--diversity` must come with the concept in which items are to differ; "
-            f"got --concept={concept} --dataset={dataset}. Write --concept=genres "
-            "--dataset=FOLDER."
-        )
-    if pool < 1:
-        raise InputError(f"`--pool` must be at least 1; got {pool}.")
-    return concept, dataset
 
+    weight: float
+    concept: str
+    dataset: Path
+    pool: int
 
-def _diversified(
-    found: "list[Recommendation]", k: int, weight: float, concept: str, folder: Path
-) -> "list[Recommendation]":
-    from tfcausal.data.concept_rows import read_concept, values_by_id
-    from tfcausal.data.interactions import open_dataset
-    from tfcausal.serving.diversity import diversified_list
+    @classmethod
+    def of_options(
+        cls,
+        diversity: float | None,
+        concept: str | None,
+        dataset: Path | None,
+        pool: int | None,
+    ) -> Self | None:
+        """Returns what was asked for, or None for a plain list.
 
-    dataset = open_dataset(folder)
-    ids = [item.item_id for item in found]
-    values = values_by_id(dataset, read_concept(dataset, concept), ids)
-    return diversified_list(found, values, k, weight)
+        Raises:
+            InputError: If something goes without what belongs to it, or the pool is
+                below 1.
+        """
+        if diversity is None:
+            more = {"concept": concept, "dataset": dataset, "pool": pool}
+            given = [f"--{name}" for name, value in more.items() if value is not None]
+            if given:
+                raise InputError(
+                    f"`{'`, `'.join(given)}` must go with --diversity, the weight of "
+                    "differing; got none. Write --diversity=0.1."
+                )
+            return None
+        if concept is None or dataset is None:
+            raise InputError(
+                "`--diversity` must come with the concept in which items are to "
+                f"differ; got --concept={concept} --dataset={dataset}. Write "
+                "--concept=genres --dataset=FOLDER."
+            )
+        pool = _POOL if pool is None else pool
+        if pool < 1:
+            raise InputError(f"`--pool` must be at least 1; got {pool}.")
+        return cls(diversity, concept, dataset, pool)
+
+    def shortened(
+        self, found: "list[Recommendation]", k: int
+    ) -> "list[Recommendation]":
+        """Returns the k of the candidates that score and differ most."""
+        from tfcausal.data.concept_rows import read_concept, values_by_id
+        from tfcausal.data.interactions import open_dataset
+        from tfcausal.serving.diversity import diversified_list
+
+        dataset = open_dataset(self.dataset)
+        ids = [item.item_id for item in found]
+        values = values_by_id(dataset, read_concept(dataset, self.concept), ids)
+        return diversified_list(found, values, k, self.weight)
 
 
 def _print(found: "list[Recommendation]", title: str) -> None:
