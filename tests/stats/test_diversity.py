@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tfcausal.errors import InputError
-from tfcausal.stats.concepts import MultiHot
+from tfcausal.stats.concepts import NO_VALUE, MultiHot
 from tfcausal.stats.diversity import (
-    NO_VALUE,
     NONE_LEFT,
     diversified,
     pair_diversity,

@@ -84,7 +84,9 @@ def read_concept(dataset: CheckedDataset, name: str) -> Concept:
 def values_by_id(
     dataset: CheckedDataset, concept: Concept, item_ids: Sequence[str]
 ) -> Int32s:
-    """Returns the values of items, [n, any] int32, then -1; an unknown id has none.
+    """Returns the values of items, [n, any] int32, then `NO_VALUE`.
+
+    An unknown id has none.
 
     Args:
         dataset: The data set whose concept it is.

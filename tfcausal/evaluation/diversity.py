@@ -67,11 +67,10 @@ class _DiverseLists:
 
     def __call__(self, block: RankedBlock) -> RankedBlock:
         """Returns the block with lists of the longest cut-off."""
-        parts = [
-            self._rearranged(block.items[rows], block.scores[rows])
-            for first in range(0, len(block.users), _BLOCK_USERS)
-            for rows in [slice(first, first + _BLOCK_USERS)]
-        ]
+        parts = []
+        for first in range(0, len(block.users), _BLOCK_USERS):
+            rows = slice(first, first + _BLOCK_USERS)
+            parts.append(self._rearranged(block.items[rows], block.scores[rows]))
         self._lists += len(block.users)
         items, scores = (np.concatenate(both) for both in zip(*parts, strict=True))
         return RankedBlock(block.users, items, scores)

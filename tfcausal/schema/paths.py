@@ -105,7 +105,7 @@ class StorePath(PosixPath):
             if fnmatchcase(path.name, here):
                 yield from path.glob(deeper) if deeper else (path,)
 
-    def open(self, mode: str = "rb") -> IO[Any]:  # type: ignore[override] # bytes alone
+    def open(self, mode: str = "rb") -> IO[Any]:  # type: ignore[override] # Path.open opens texts too
         """Opens an object.
 
         Args:

@@ -22,7 +22,7 @@ def diversified_list(
     Args:
         found: The candidates, best first, such as a list of 4 * k.
         values: [n, any] int32 values of each candidate in which items are to differ,
-            then -1, as of `data.concept_rows.values_by_id`.
+            then `NO_VALUE`, as of `data.concept_rows.values_by_id`.
         k: Length of the list; shorter where there are no more candidates.
         weight: How much each item of the list adds that an item differs from.
     Raises:

@@ -43,6 +43,9 @@ BIN_RULES: tuple[BinRule, ...] = ("equal_width", "quantile")
 ShareOf = Literal["items", "values"]
 SHARES_OF: tuple[ShareOf, ...] = ("items", "values")
 
+NO_VALUE = -1
+"""Fills the values of an item that has fewer than another."""
+
 _ENTRIES_AT_ONCE = 1 << 20
 
 
@@ -115,7 +118,7 @@ class MultiHot:
         return cls(indptr, lists.flatten().to_numpy())
 
     def padded(self, items: Int32s) -> Int32s:
-        """Returns the values of items, [..., most of any item] int32, then -1.
+        """Returns the values of items, [..., most of any item] int32, then `NO_VALUE`.
 
         Args:
             items: [...] int32.
@@ -124,7 +127,7 @@ class MultiHot:
         places = np.arange(max(counts.max(initial=0), 1))
         exists = places < counts[items][..., None]
         starts = self.indptr[:-1][items][..., None]
-        found = np.full(exists.shape, -1, np.int32)
+        found = np.full(exists.shape, NO_VALUE, np.int32)
         found[exists] = self.indices[(starts + places)[exists]]
         return found
 

@@ -4,13 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tfcausal.errors import InputError
+from tfcausal.stats.concepts import NO_VALUE
 from tfcausal.stats.graph import Int32s, Int64s
 from tfcausal.stats.selection import Bools
 
 Float64s = npt.NDArray[np.float64]
 
-NO_VALUE = -1
-"""Fills the values of an item that has fewer than another."""
 NONE_LEFT = -1
 """Fills a list for which there are no more items."""
 
