@@ -52,6 +52,8 @@ def compile_model(model: Method, options: TrainingOptions) -> None:
         ),
         steps_per_execution=options.steps_per_execution,
     )
+    # A first step that makes the moments would be traced twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def train(
