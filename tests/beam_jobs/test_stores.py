@@ -27,7 +27,9 @@ def hidden(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("flags", [[], ["--runner=local"]])
+@pytest.mark.parametrize(
+    "flags", [pytest.param([], marks=pytest.mark.slow), ["--runner=local"]]
+)
 def test_same_bytes_as_on_a_disk(
     raw: Path, bucket: Path, tmp_path: Path, flags: list[str]
 ) -> None:

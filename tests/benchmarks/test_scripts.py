@@ -48,6 +48,7 @@ def test_speed(script: str, arguments: list[str], printed: str) -> None:
     assert printed in output(script, *arguments)
 
 
+@pytest.mark.slow
 def test_intervened_gain(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
     shared = ["batch_size=64", "epochs=1"]
@@ -65,6 +66,7 @@ def test_intervened_gain(tmp_path: Path) -> None:
     assert "do(conformity = w)" in printed
 
 
+@pytest.mark.slow
 def test_method_speed(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
     printed = output(
@@ -82,6 +84,7 @@ def test_method_speed(tmp_path: Path) -> None:
     assert float(dccl.split()[-4]) > 0
 
 
+@pytest.mark.slow
 def test_published_split(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for name, count in (("train", 12), ("test", 3)):
@@ -104,6 +107,7 @@ def test_published_split(tmp_path: Path) -> None:
     assert output("published_split", *arguments).count("epoch") == 3
 
 
+@pytest.mark.slow
 def test_gru4rec_without_recbole(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
     printed = output(
