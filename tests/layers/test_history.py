@@ -5,9 +5,31 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.layers.histories import (
+    BOUNDED,
+    CASES,
+    COMIREC,
+    DIM,
+    IN_ORDER,
+    MAX_LENGTH,
+    MIND,
+    READERS,
+    SHORTEST,
+    Floats,
+    concept_weights,
+    every,
+    float64,
+    gradients,
+    histories,
+    learned,
+    make,
+    of_concepts,
+    padded,
+    reading,
+    routed,
+)
 from tfcausal.errors import InputError
 from tfcausal.layers.history import HistoryEncoder
 from tfcausal.layers.history_attention import (
@@ -16,221 +38,9 @@ from tfcausal.layers.history_attention import (
     ConceptEncoder,
 )
 from tfcausal.layers.history_mean import MeanEncoder
-from tfcausal.layers.history_recurrent import RecurrentEncoder
 from tfcausal.layers.history_routing import RoutingEncoder
 
 import tensorflow as tf  # isort: skip
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-
-DIM = 4
-MAX_LENGTH = 6
-SHORTEST = 1e-9
-MIND: dict[str, Any] = {"maps": "shared", "initial_logits": "random"}
-COMIREC: dict[str, Any] = {"maps": "positions", "initial_logits": "zeros"}
-
-
-def float64(weight: Any) -> Floats:
-    return np.asarray(weight.numpy(), np.float64)
-
-
-def sigmoid(values: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-values)))
-
-
-def softmax(values: Floats) -> Floats:
-    powers = np.exp(values - values.max())
-    return np.asarray(powers / powers.sum())
-
-
-def mean_query(encoder: MeanEncoder, items: Floats) -> Floats:
-    hidden = items.mean(axis=0) if len(items) else np.zeros(DIM)
-    *inner, (kernel, bias) = zip(encoder.kernels, encoder.biases, strict=True)
-    for weights, offset in inner:
-        hidden = hidden @ float64(weights) + float64(offset)
-        hidden = (
-            np.tanh(hidden) if encoder.activation == "tanh" else hidden * (hidden > 0)
-        )
-    return np.asarray([hidden @ float64(kernel) + float64(bias)])
-
-
-def last_state(encoder: RecurrentEncoder, items: Floats) -> Floats:
-    kernel, recurrent, bias = map(float64, encoder.units.trainable_variables)
-    of_z, of_r, of_c = (slice(part * DIM, (part + 1) * DIM) for part in range(3))
-    state = np.zeros(DIM)
-    for item in items:
-        given = item @ kernel + bias
-        z = sigmoid(given[of_z] + state @ recurrent[:, of_z])
-        r = sigmoid(given[of_r] + state @ recurrent[:, of_r])
-        c = np.tanh(given[of_c] + (r * state) @ recurrent[:, of_c])
-        state = z * state + (1 - z) * c
-    return state[None]
-
-
-def routed(encoder: RoutingEncoder, items: Floats) -> list[tuple[Floats, Floats]]:
-    """Returns of each iteration the weights [K, items] and the interests [K, DIM]."""
-    count, length = encoder.num_queries, len(items)
-    maps = float64(encoder.map)
-    said = np.zeros((count, length, DIM))
-    logits = np.zeros((count, length))
-    for place, item in enumerate(items):
-        for k in range(count):
-            own = (
-                maps
-                if encoder.maps == "shared"
-                else maps[place][:, k * DIM : (k + 1) * DIM]
-            )
-            said[k, place] = item @ own
-            if encoder.initial_logits == "random":
-                logits[k, place] = float64(encoder.logits)[k, place]
-    found = []
-    for _ in range(encoder.iterations):
-        weights = np.zeros((count, length))
-        for place in range(length):
-            weights[:, place] = softmax(logits[:, place])
-        interests = np.zeros((count, DIM))
-        for k in range(count):
-            total = np.zeros(DIM)
-            for place in range(length):
-                total += weights[k, place] * said[k, place]
-            square = total @ total
-            interests[k] = square / (1 + square) * total / np.sqrt(square + SHORTEST)
-            for place in range(length):
-                logits[k, place] += said[k, place] @ interests[k]
-        found.append((weights, interests))
-    return found
-
-
-def routed_queries(encoder: RoutingEncoder, items: Floats) -> Floats:
-    _, interests = routed(encoder, items)[-1]
-    if encoder.projection:
-        projected = interests @ float64(encoder.projection_kernel)
-        interests = np.maximum(projected + float64(encoder.projection_bias), 0)
-    return interests
-
-
-def attended(encoder: AttentionEncoder, items: Floats) -> Floats:
-    queries = np.zeros((encoder.num_queries, DIM))
-    if len(items):
-        placed = items + float64(encoder.positions)[: len(items)]
-        hidden = placed @ float64(encoder.hidden) + float64(encoder.hidden_bias)
-        logits = np.tanh(hidden) @ float64(encoder.heads)
-        for k in range(encoder.num_queries):
-            queries[k] = softmax(logits[:, k]) @ items
-    return queries
-
-
-def concept_weights(encoder: ConceptAttention, items: Floats) -> Floats:
-    weights = np.zeros((encoder.num_queries, len(items)))
-    if len(items):
-        # As in the paper: W2 tanh(W1 X^T).
-        first, second = float64(encoder.hidden).T, float64(encoder.heads).T
-        logits = second @ np.tanh(first @ items.T)
-        for k in range(encoder.num_queries):
-            weights[k] = softmax(logits[k])
-    return weights
-
-
-def concepts(encoder: ConceptAttention, items: Floats) -> Floats:
-    return np.asarray(concept_weights(encoder, items) @ items)
-
-
-Make = Callable[[int], HistoryEncoder]
-CASES: dict[str, tuple[Make, Callable[[Any, Floats], Floats]]] = {
-    "mean": (lambda seed: MeanEncoder(DIM, (5, 3), seed=seed), mean_query),
-    "tanh": (
-        lambda seed: MeanEncoder(DIM, (5,), activation="tanh", seed=seed),
-        mean_query,
-    ),
-    "linear": (lambda seed: MeanEncoder(DIM, (), seed=seed), mean_query),
-    "recurrent": (lambda seed: RecurrentEncoder(DIM, seed=seed), last_state),
-    "mind": (
-        lambda seed: RoutingEncoder(DIM, 3, max_length=MAX_LENGTH, seed=seed, **MIND),
-        routed_queries,
-    ),
-    "mind_projected": (
-        lambda seed: RoutingEncoder(
-            DIM,
-            2,
-            max_length=MAX_LENGTH,
-            iterations=4,
-            projection=True,
-            seed=seed,
-            **MIND,
-        ),
-        routed_queries,
-    ),
-    "comirec_dr": (
-        lambda seed: RoutingEncoder(
-            DIM, 3, max_length=MAX_LENGTH, iterations=2, seed=seed, **COMIREC
-        ),
-        routed_queries,
-    ),
-    "comirec_sa": (
-        lambda seed: AttentionEncoder(DIM, 3, max_length=MAX_LENGTH, seed=seed),
-        attended,
-    ),
-    "concepts": (
-        lambda seed: ConceptAttention(DIM, 5, hidden_dim=7, seed=seed),
-        concepts,
-    ),
-}
-IN_ORDER = {name for name in CASES if name[:4] in ("recu", "mind", "comi")}
-BOUNDED = {name for name in CASES if name[:4] in ("mind", "comi")}
-every = pytest.mark.parametrize("name", CASES)
-
-
-def make(name: str, seed: int = 1) -> HistoryEncoder:
-    encoder = CASES[name][0](seed)
-    encoder.build(None)
-    return encoder
-
-
-def learned(encoder: HistoryEncoder) -> HistoryEncoder:
-    """Gives all weights values as if they had been learned."""
-    random = np.random.default_rng(8)
-    for weight in encoder.trainable_variables:
-        weight.assign(random.normal(size=weight.shape))
-    return encoder
-
-
-def histories(seed: int = 0) -> list[Floats]:
-    """One history of each length from 0 to the longest, twice."""
-    random = np.random.default_rng(seed)
-    lengths = [*range(MAX_LENGTH + 1), *range(MAX_LENGTH + 1)]
-    return [random.normal(size=(length, DIM)) for length in lengths]
-
-
-def padded(
-    rows: list[Floats], side: str = "right", *, pad: float = 0.0
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns vectors and exists of histories, with pads on a side or anywhere."""
-    random = np.random.default_rng(4)
-    vectors = np.full((len(rows), MAX_LENGTH, DIM), pad)
-    exists = np.zeros((len(rows), MAX_LENGTH), np.bool_)
-    for row, items in enumerate(rows):
-        places = np.arange(len(items))
-        if side == "left":
-            places += MAX_LENGTH - len(items)
-        elif side == "between":
-            chosen = random.choice(MAX_LENGTH, len(items), replace=False)
-            places = np.sort(chosen)
-        vectors[row, places] = items
-        exists[row, places] = True
-    return tf.constant(vectors, tf.float32), tf.constant(exists)
-
-
-def gradients(
-    encoder: HistoryEncoder, vectors: tf.Tensor, exists: tf.Tensor
-) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
-    """Returns the gradients of the items and of the weights."""
-    slopes = np.random.default_rng(5).normal(size=(encoder.num_queries, DIM))
-    with tf.GradientTape() as tape:
-        tape.watch(vectors)
-        loss = tf.reduce_sum(encoder(vectors, exists) * slopes.astype(np.float32))
-    first, *others = tape.gradient(loss, [vectors, *encoder.trainable_variables])
-    return first.numpy(), [tf.convert_to_tensor(one).numpy() for one in others]
 
 
 @every
@@ -552,41 +362,6 @@ def test_a_base_without_a_formula_says_so() -> None:
         encoder(*padded(histories()))
 
 
-def reading(
-    reader: HistoryEncoder, num_concepts: int, *, hidden_dim: int = 7, seed: int = 1
-) -> ConceptEncoder:
-    """Returns an encoder of concepts, with weights as if they had been learned."""
-    attention = ConceptAttention(DIM, num_concepts, hidden_dim=hidden_dim, seed=seed)
-    encoder = ConceptEncoder(attention, reader)
-    encoder.build(None)
-    learned(encoder)
-    return encoder
-
-
-READERS: dict[str, tuple[Make, Callable[[Any, Floats], Floats]]] = {
-    name: CASES[name] for name in ("mean", "linear", "recurrent")
-} | {
-    "mind": (
-        lambda seed: RoutingEncoder(DIM, 3, max_length=5, seed=seed, **MIND),
-        routed_queries,
-    ),
-    "comirec_sa": (
-        lambda seed: AttentionEncoder(DIM, 3, max_length=5, seed=seed),
-        attended,
-    ),
-}
-
-
-def of_concepts(name: str) -> Callable[[Any, Floats], Floats]:
-    """Returns the formula of an encoder of concepts: no item, no concept."""
-
-    def queries(encoder: ConceptEncoder, items: Floats) -> Floats:
-        found = concepts(encoder.concepts, items) if len(items) else items
-        return READERS[name][1](encoder.reader, found)
-
-    return queries
-
-
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("side", ["right", "left", "between"])
 def test_concepts_are_read_in_place_of_items(name: str, side: str) -> None:
@@ -621,177 +396,3 @@ def test_a_config_rebuilds_an_encoder_of_concepts() -> None:
     assert again.get_config() == encoder.get_config()
     given = padded(histories())
     np.testing.assert_array_equal(again(*given), encoder(*given))
-
-
-SIZE = 9
-NUM_SAMPLES = 4
-
-
-def replacements(rows: list[Floats]) -> tuple[Bools, npt.NDArray[np.int64]]:
-    """Returns which places of each sample are replaced, and by which rows.
-
-    The last two samples of some rows replace nothing, the first one of others all.
-    """
-    random = np.random.default_rng(12)
-    exists = padded(rows)[1].numpy()
-    shape = (len(rows), NUM_SAMPLES, MAX_LENGTH)
-    changes = (random.random(shape) < 0.5) & exists[:, None]
-    changes[::3, 2:] = False
-    changes[1::3, 0] = exists[1::3]
-    return changes, random.integers(0, SIZE, shape)
-
-
-REPLACED: dict[str, tuple[Callable[[], HistoryEncoder], Any]] = {
-    "mean": (lambda: learned(make("mean")), CASES["mean"][1]),
-    "tanh": (lambda: learned(make("tanh")), CASES["tanh"][1]),
-    "linear": (lambda: learned(make("linear")), CASES["linear"][1]),
-    "recurrent": (lambda: learned(make("recurrent")), CASES["recurrent"][1]),
-    "of_concepts": (lambda: reading(READERS["mean"][0](3), 5), of_concepts("mean")),
-    "of_concepts_in_order": (
-        lambda: reading(READERS["recurrent"][0](3), 5),
-        of_concepts("recurrent"),
-    ),
-    "mind": (lambda: learned(make("mind")), CASES["mind"][1]),
-    "comirec_sa": (lambda: learned(make("comirec_sa")), CASES["comirec_sa"][1]),
-}
-every_replaced = pytest.mark.parametrize("name", REPLACED)
-
-
-@every_replaced
-@pytest.mark.parametrize("pad", [0.0, np.nan])
-def test_replaced_items_are_encoded_as_if_they_had_been_there(
-    name: str, pad: float
-) -> None:
-    encoder, rows = REPLACED[name][0](), histories()
-    substitutes = np.random.default_rng(13).normal(size=(SIZE, DIM))
-    changes, places = replacements(rows)
-    found = encoder.encode_replaced(
-        *padded(rows, pad=pad),
-        tf.constant(changes),
-        tf.constant(substitutes, tf.float32),
-        tf.constant(places[changes]),
-    )
-    assert found.shape == (len(rows) * NUM_SAMPLES, encoder.num_queries, DIM)
-    expected = []
-    for row, items in enumerate(rows):
-        for sample in range(NUM_SAMPLES):
-            changed = items.copy()
-            for place in np.flatnonzero(changes[row, sample]):
-                changed[place] = substitutes[places[row, sample, place]]
-            expected.append(REPLACED[name][1](encoder, changed))
-    np.testing.assert_allclose(found, expected, rtol=3e-4, atol=3e-5)
-    # What replaces nothing is the history itself.
-    plain = encoder(*padded(rows)).numpy()
-    queries = found.numpy().reshape(len(rows), NUM_SAMPLES, -1, DIM)
-    for row, sample in np.argwhere(~changes.any(axis=2)):
-        np.testing.assert_allclose(
-            queries[row, sample], plain[row], rtol=1e-5, atol=1e-6
-        )
-    assert not np.allclose(queries[4, 0], plain[4], atol=1e-2)
-
-
-@every_replaced
-def test_gradients_of_replaced_items_are_those_of_the_changed_histories(
-    name: str,
-) -> None:
-    encoder, rows = REPLACED[name][0](), histories(seed=3)
-    vectors, exists = padded(rows)
-    substitutes = tf.constant(
-        np.random.default_rng(13).normal(size=(SIZE, DIM)), tf.float32
-    )
-    changes, places = replacements(rows)
-    slopes = np.random.default_rng(14).normal(
-        size=(len(rows) * NUM_SAMPLES, encoder.num_queries, DIM)
-    )
-    with tf.GradientTape() as tape:
-        tape.watch([vectors, substitutes])
-        found = encoder.encode_replaced(
-            vectors,
-            exists,
-            tf.constant(changes),
-            substitutes,
-            tf.constant(places[changes]),
-        )
-        loss = tf.reduce_sum(found * slopes.astype(np.float32))
-    sources = [vectors, substitutes, *encoder.trainable_variables]
-    of_items, of_substitutes, *of_weights = (
-        tf.convert_to_tensor(gradient).numpy()
-        for gradient in tape.gradient(loss, sources)
-    )
-
-    # The histories as they are after it, built place by place, are leaves of their own.
-    whole = np.repeat(vectors.numpy(), NUM_SAMPLES, axis=0)
-    for row, sample, place in np.argwhere(changes):
-        which = places[row, sample, place]
-        whole[row * NUM_SAMPLES + sample, place] = substitutes[which]
-    changed = tf.constant(whole)
-    repeated = tf.constant(np.repeat(exists.numpy(), NUM_SAMPLES, axis=0))
-    with tf.GradientTape() as tape:
-        tape.watch(changed)
-        expected = encoder(changed, repeated)
-        loss = tf.reduce_sum(expected * slopes.astype(np.float32))
-    of_changed, *weights = (
-        tf.convert_to_tensor(gradient).numpy()
-        for gradient in tape.gradient(loss, [changed, *encoder.trainable_variables])
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    by_sample = of_changed.reshape(len(rows), NUM_SAMPLES, MAX_LENGTH, DIM)
-    items = np.where(changes[..., None], 0, by_sample).sum(axis=1)
-    np.testing.assert_allclose(of_items, items, rtol=2e-3, atol=2e-4)
-    into = np.zeros((SIZE, DIM))
-    np.add.at(into, places[changes], by_sample[changes])
-    np.testing.assert_allclose(of_substitutes, into, rtol=2e-3, atol=2e-4)
-    assert of_items.any()
-    assert of_substitutes.any()
-    for gradient, expected_gradient in zip(of_weights, weights, strict=True):
-        np.testing.assert_allclose(gradient, expected_gradient, rtol=2e-3, atol=1e-3)
-
-
-@every_replaced
-def test_replaced_items_of_any_number_of_rows_in_a_graph(name: str) -> None:
-    encoder, rows = REPLACED[name][0](), histories()
-    changes, places = replacements(rows)
-    substitutes = np.random.default_rng(13).normal(size=(SIZE, DIM))
-    call = tf.function(
-        encoder.encode_replaced,
-        input_signature=[
-            tf.TensorSpec([None, MAX_LENGTH, DIM]),
-            tf.TensorSpec([None, MAX_LENGTH], tf.bool),
-            tf.TensorSpec([None, NUM_SAMPLES, MAX_LENGTH], tf.bool),
-            tf.TensorSpec([None, DIM]),
-            tf.TensorSpec([None], tf.int64),
-        ],
-    )
-    vectors, exists = padded(rows)
-    given = (vectors, exists, tf.constant(changes))
-    memory = tf.constant(substitutes, tf.float32)
-    came = tf.constant(places[changes])
-    plain = encoder.encode_replaced(*given, memory, came)
-    for count in (len(rows), 3, 0):
-        found = call(
-            *(part[:count] for part in given), memory, came[: changes[:count].sum()]
-        )
-        np.testing.assert_allclose(
-            found, plain[: count * NUM_SAMPLES], rtol=1e-4, atol=1e-5
-        )
-
-
-@every_replaced
-def test_substitutes_of_nothing_have_no_gradient(name: str) -> None:
-    encoder, (vectors, exists) = REPLACED[name][0](), padded(histories())
-    size = 20_000
-    memory = tf.zeros([size, DIM])
-    nothing = tf.zeros([len(vectors), NUM_SAMPLES, MAX_LENGTH], tf.bool)
-    for _ in range(5):
-        # Memory given back, so that what is left unwritten shows.
-        tf.fill([size, DIM], np.float32(np.nan)).numpy()
-        with tf.GradientTape() as tape:
-            tape.watch(memory)
-            found = encoder.encode_replaced(
-                vectors, exists, nothing, memory, tf.zeros([0], tf.int64)
-            )
-            loss = tf.reduce_sum(found)
-        gradient = tape.gradient(
-            loss, memory, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        assert not tf.convert_to_tensor(gradient).numpy().any()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.datasets import write_dataset
-from tests.layers.test_history import CASES, concept_weights, mean_query
+from tests.layers.histories import CASES, concept_weights, mean_query
 from tests.losses.test_counterfactual import slow_items, slow_users
 from tests.methods.cases import window
 from tests.methods.interrupted import train_until
