@@ -3,13 +3,15 @@
     python -m tests.benchmarks.sequence_speed --work=FOLDER
 
 Histories of twenty items out of 50,000, negatives 1,000, 64 coordinates. Each row
-trains in a process of its own. The data are drawn with a long tail, ingested and split
+trains in a process of its own, and then encodes a batch of histories as serving does,
+where nothing is replaced. The data are drawn with a long tail, ingested and split
 once into --work, and kept there. Figures are of one run; the ratio to the base is what
 to compare between machines.
 """
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,12 @@ from tests.benchmarks.steps import measured_steps
 from tfcausal import methods
 from tfcausal.cli.options import build_options, parse_settings
 from tfcausal.data.interactions import open_dataset
+from tfcausal.methods.histories import HistoryMethod
+
+import tensorflow as tf  # isort: skip
 
 NUM_USERS, NUM_ITEMS, LENGTH = 20_000, 50_000, 40
+_ENCODINGS = 20
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("causerec", {"level": "none"}),
     "causerec-item": ("causerec", {"level": "item"}),
@@ -70,6 +76,20 @@ def prepare(work: Path) -> Path:
     return root
 
 
+def encoding_seconds(model: HistoryMethod, batch_size: int) -> float:
+    """Returns the median seconds in which a batch of histories becomes queries."""
+    histories = model.window.read_histories(model.options.max_length)
+    batch = tf.constant(histories[1 : 1 + batch_size])
+    encode = tf.function(model.queries_of)
+    taken = []
+    for _ in range(_ENCODINGS):
+        begin = time.perf_counter()
+        encode(batch).numpy()
+        taken.append(time.perf_counter() - begin)
+    # The first one traces the graph.
+    return float(np.median(taken[1:]))
+
+
 @click.command()
 @click.option("--work", required=True, type=click.Path(path_type=Path))
 @click.option("--row", "names", multiple=True, type=click.Choice(tuple(ROWS)))
@@ -93,25 +113,31 @@ def main(
         (options,) = build_options([methods.get(method).options_class], given)
         dataset = open_dataset(prepare(work))
         model = methods.get(method).of_dataset(dataset, options)
-        print(json.dumps(measured_steps(dataset, model, batch_size)))
+        found = measured_steps(dataset, model, batch_size)
+        print(json.dumps(found | {"encoded": encoding_seconds(model, batch_size)}))
         return
     prepare(work)
     title = f"{NUM_ITEMS:,} items, histories of 20, batches of {batch_size:,}"
     table = Table(title=" ".join([title, *texts]))
-    for column in ("row", "ms a step", "sequences/s", "against base", "peak MiB"):
-        table.add_column(column, justify="left" if column == "row" else "right")
-    base = 0.0
+    table.add_column("row")
+    for column in ("ms a step", "sequences/s", "ms encoded", "peak MiB"):
+        table.add_column(column, justify="right")
+        if column.startswith("ms"):
+            table.add_column("against base", justify="right")
+    base: dict[str, float] = {}
     for name in names or ROWS:
         command = [sys.executable, "-m", "tests.benchmarks.sequence_speed", "--one"]
         command += [f"--work={work}", f"--row={name}", f"--batch_size={batch_size}"]
         usage = run_measured([*command, *(f"--set={text}" for text in texts)])
         found = json.loads(usage.output.splitlines()[-1])
-        base = base or found["step"]
+        base = base or found
         table.add_row(
             name,
             f"{1000 * found['step']:.1f}",
+            f"{found['step'] / base['step']:.2f}",
             f"{found['rows']:,.0f}",
-            f"{found['step'] / base:.2f}",
+            f"{1000 * found['encoded']:.1f}",
+            f"{found['encoded'] / base['encoded']:.2f}",
             f"{usage.peak_bytes / 2**20:,.0f}",
         )
     Console().print(table)

@@ -121,3 +121,18 @@ def test_gru4rec_without_recbole(tmp_path: Path) -> None:
     (row,) = (line.split() for line in printed.splitlines() if line.startswith("│"))
     assert row[1] == "here"
     assert 0 < float(row[5]) < 1
+
+
+@pytest.mark.slow
+def test_sequence_speed(tmp_path: Path) -> None:
+    printed = output(
+        "sequence_speed",
+        f"--work={tmp_path / 'work'}",
+        "--row=base",
+        "--row=causerec-item",
+        "--batch_size=32",
+    )
+    rows = [line.split() for line in printed.splitlines() if line.startswith("│")]
+    assert [row[1] for row in rows] == ["base", "causerec-item"]
+    for row in rows:
+        assert all(float(row[place].replace(",", "")) > 0 for place in range(3, 14, 2))
