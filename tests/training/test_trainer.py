@@ -1,5 +1,6 @@
 """Training learns, is reproducible, and goes on after kill -9 as if never stopped."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tfcausal import methods
 from tfcausal.data.interactions import CheckedDataset, open_dataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.validation import validator
-from tfcausal.methods.dice import DICEOptions
+from tfcausal.methods.dice import DICE, DICEOptions
 from tfcausal.methods.mf import MFOptions
 from tfcausal.schema.manifest import checksums
 from tfcausal.training.options import TrainingOptions
@@ -69,6 +71,25 @@ def test_each_weighted_term_falls_and_the_best_epoch_is_kept(unbroken: Run) -> N
     best = max(history, key=lambda record: float(record["val_recall@20"]))
     metrics = json.loads((unbroken.folder / "metrics.json").read_text())
     assert metrics["validation"]["recall@20"] == best["val_recall@20"]
+
+
+def test_a_step_is_traced_once(
+    dataset: CheckedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced: list[Any] = []
+    compute_loss = DICE.compute_loss
+
+    def counted(self: DICE, *arguments: Any, **named: Any) -> Any:
+        traced.append(arguments)
+        return compute_loss(self, *arguments, **named)
+
+    monkeypatch.setattr(DICE, "compute_loss", counted)
+    options = dataclasses.replace(OPTIONS, steps_per_execution=1)
+    model = DICE.of_dataset(dataset, DICE_OPTIONS)
+    compile_model(model, options)
+    batches = training_batches(dataset, model, options)
+    model.fit(batches.dataset(0, 1), steps_per_epoch=3, verbose=0)
+    assert len(traced) == 1
 
 
 def test_same_options_same_bytes(
