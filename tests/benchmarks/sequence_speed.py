@@ -38,7 +38,7 @@ from tfcausal.methods.histories import HistoryMethod
 import tensorflow as tf  # isort: skip
 
 NUM_USERS, NUM_ITEMS, LENGTH = 20_000, 50_000, 40
-_ENCODINGS = 20
+_ENCODINGS = 200
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("causerec", {"level": "none"}),
     "causerec-item": ("causerec", {"level": "item"}),
