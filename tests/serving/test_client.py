@@ -177,8 +177,10 @@ def test_histories_get_what_the_signature_answers(
     answer = tf.saved_model.load(str(history_model)).signatures["recommend_of_history"](
         history=tf.constant([HISTORY]),
         k=tf.constant(20),
+        do=tf.constant([""]),
         preference_weight=tf.constant([weights.get("preference", 1.0)]),
         exclude_item_id=tf.constant([["i7"]]),
+        allow_item_id=tf.constant([[""]]),
         exclude_seen=tf.constant(exclude_seen),
     )
     assert [one.item_id.encode() for one in found] == answer["item_id"][

@@ -29,8 +29,9 @@ from tfcausal.errors import InputError
 from tfcausal.schema.dataset import FOLD_IN_PARTS
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.serving.check_saved_model import DifferenceError, check
-from tfcausal.serving.export import export, next_version, versions
+from tfcausal.serving.export import export
 from tfcausal.serving.live_answers import LiveAnswers
+from tfcausal.serving.versions import next_version, versions
 from tfcausal.serving.warmup import WARMUP_FILE
 from tfcausal.training.run import Run
 
@@ -57,8 +58,8 @@ def test_a_process_with_tensorflow_only_loads_it(
         check=True,
     )
     assert shown.stdout.splitlines() == [
-        "['explain', 'item_embedding', 'recommend', 'serving_default', "
-        "'user_embedding']",
+        "['explain', 'item_embedding', 'recommend', 'recommend_examples', "
+        "'serving_default', 'user_embedding']",
         "(2, 10) float32",
         "False",
     ]

@@ -24,6 +24,7 @@ from tfcausal.evaluation.validation import validator
 from tfcausal.methods.histories import HistoryMethod
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.check_saved_model import DifferenceError, check
+from tfcausal.serving.examples import serialized
 from tfcausal.serving.export import export
 from tfcausal.serving.history_answers import HistoryAnswers
 from tfcausal.serving.live_answers import LiveAnswers
@@ -157,7 +158,9 @@ class Served:
     def wishes(self, rows: int, **changed: Any) -> dict[str, Any]:
         return {
             "k": 10,
+            "do": [""] * rows,
             "exclude_item_id": [[""]] * rows,
+            "allow_item_id": [[""]] * rows,
             "exclude_seen": False,
             **{f"{cause}_weight": [1.0] * rows for cause in self.vectors.causes},
             **changed,
@@ -456,6 +459,27 @@ def test_ranks_are_the_places_of_the_list(model: Served) -> None:
     ]
 
 
+def test_examples_of_histories_ask_what_named_inputs_do(model: Served) -> None:
+    histories = [["i3", "i9", ""], ["i7", "", ""], ["", "", ""]]
+    cause = next(iter(model.vectors.causes))
+    examples = [
+        serialized({"history": ["i3", "i9"]}),
+        serialized({"history": ["i7"], "allow_item_id": ["i7", "i8"]}),
+        serialized({f"{cause}_weight": 0.5}),
+    ]
+    found = model.call("recommend_of_history_examples", examples=examples)
+    named = model.recommend(
+        histories,
+        exclude_seen=True,
+        allow_item_id=[["", ""], ["i7", "i8"], ["", ""]],
+        **{f"{cause}_weight": [1.0, 1.0, 0.5]},
+    )
+    assert found["count"].tolist() == named["count"].tolist()
+    assert found["count"][1] == 1
+    for name, values in named.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
 @pytest.mark.parametrize("name", ["recommend_of_history", "explain_history"])
 def test_nobody_and_histories_without_places(model: Served, name: str) -> None:
     def answers(history: Any) -> dict[str, Any]:
@@ -463,7 +487,12 @@ def test_nobody_and_histories_without_places(model: Served, name: str) -> None:
         if name == "explain_history":
             return model.call(name, history=history, item_id=["i3"] * rows)
         nothing = np.zeros((rows, 0), bytes)
-        return model.recommend(history, exclude_item_id=nothing, exclude_seen=True)
+        return model.recommend(
+            history,
+            exclude_item_id=nothing,
+            allow_item_id=nothing,
+            exclude_seen=True,
+        )
 
     for width in (0, 3):
         found = answers(np.zeros((0, width), bytes))

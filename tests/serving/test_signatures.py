@@ -11,10 +11,15 @@ import tensorflow as tf
 from tests.runs import random_vectors
 from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.schema.vectors import CausalVectors
+from tfcausal.serving.examples import serialized
 from tfcausal.serving.signatures import ServingModel
 
 NUM_USERS, NUM_ITEMS = 7, 90
 Signatures = Mapping[str, Callable[..., Any]]
+PRESETS = {
+    "interest_only": {"interest": 1.0, "conformity": 0.0},
+    "reversed": {"interest": -1.0, "conformity": -1.0},
+}
 POPULARITY = np.random.default_rng(5).integers(0, 30, NUM_ITEMS)
 SEEN = {user: set(range(user, NUM_ITEMS, user + 1)) for user in range(1, NUM_USERS)}
 
@@ -38,6 +43,7 @@ def serve(tmp_path: Path, vectors: CausalVectors) -> Signatures:
         ),
         popularity=POPULARITY,
         known=np.arange(NUM_USERS) > 0,
+        presets=PRESETS,
         k=5,
     )
     return {
@@ -65,9 +71,11 @@ def request(users: list[Any], **changed: Any) -> dict[str, tf.Tensor]:
     inputs = {
         "user_id": tf.constant(users, tf.string),
         "k": tf.constant(5),
+        "do": tf.fill([len(users)], ""),
         "interest_weight": ones,
         "conformity_weight": ones,
         "exclude_item_id": tf.fill([len(users), 1], ""),
+        "allow_item_id": tf.fill([len(users), 1], ""),
         "exclude_seen": tf.constant(True),
     }
     return inputs | {name: tf.constant(value) for name, value in changed.items()}
@@ -202,12 +210,117 @@ def test_bytes_that_are_no_text_are_an_unknown_user(signatures: Signatures) -> N
     assert found["item_id"][:, 0].tolist() == [item(best).encode()] * 3
 
 
+def test_lists_are_made_of_allowed_items(signatures: Signatures) -> None:
+    allowed = [["i3", "i77", "i4"], ["", "", ""], ["?", "", ""], ["i5", "i6", "i5"]]
+    users = ["u1", "u2", "u3", "nobody"]
+    found = signatures["recommend"](
+        **request(users, allow_item_id=allowed, exclude_seen=False)
+    )
+    assert found["count"].tolist() == [3, 5, 0, 2]
+    assert set(found["item_id"][0].tolist()) == {b"i3", b"i77", b"i4", b""}
+    free = signatures["recommend"](**request(["u2"], exclude_seen=False))
+    assert found["item_id"][1].tolist() == free["item_id"][0].tolist()
+    assert set(found["item_id"][2].tolist()) == {b""}
+    better = max((5, 6), key=lambda index: POPULARITY[index])
+    assert found["item_id"][3, 0] == item(better).encode()
+    explained = signatures["explain"](
+        user_id=tf.constant(["u1"] * 3), item_id=tf.constant(found["item_id"][0, :3])
+    )
+    np.testing.assert_allclose(found["score"][0, :3], explained["score"], rtol=1e-5)
+
+
+def test_what_is_allowed_may_still_be_excluded(signatures: Signatures) -> None:
+    names = [item(index) for index in range(1, NUM_ITEMS)]
+    found = signatures["recommend"](
+        **request(["u1"], allow_item_id=[names], exclude_item_id=[names[:-2]])
+    )
+    left = {name for name in names[-2:] if int(name[1:]) not in SEEN[1]}
+    assert {one.decode() for one in found["item_id"][0]} - {""} == left
+
+
+def test_presets_stand_for_weights_and_multiply_with_them(
+    signatures: Signatures,
+) -> None:
+    recommend, users = signatures["recommend"], ["u1", "u2", "u3"]
+    by_name = recommend(**request(users, do=["interest_only", "", "reversed"]))
+    by_weight = recommend(
+        **request(
+            users,
+            interest_weight=[1.0, 1.0, -1.0],
+            conformity_weight=[0.0, 1.0, -1.0],
+        )
+    )
+    for name, values in by_name.items():
+        np.testing.assert_array_equal(values, by_weight[name])
+    twice = recommend(**request(users, do=["reversed"] * 3, interest_weight=[-2.0] * 3))
+    doubled = recommend(
+        **request(users, interest_weight=[2.0] * 3, conformity_weight=[-1.0] * 3)
+    )
+    np.testing.assert_array_equal(twice["item_id"], doubled["item_id"])
+
+
+def example(**features: Any) -> bytes:
+    return serialized(features)
+
+
+def test_examples_ask_what_named_inputs_do(signatures: Signatures) -> None:
+    found = signatures["recommend_examples"](
+        examples=tf.constant(
+            [
+                example(user_id="u1"),
+                example(user_id="u2", k=3, conformity_weight=0.5, exclude_seen=0),
+                example(user_id="u3", do="interest_only", exclude_item_id=["i2", "?"]),
+                example(user_id="nobody", k=7, allow_item_id=["i1", "i2"]),
+            ]
+        )
+    )
+    assert found["item_id"].shape == (4, 7)
+    asked: list[dict[str, Any]] = [
+        {},
+        {"k": 3, "conformity_weight": [0.5], "exclude_seen": False},
+        {"do": ["interest_only"], "exclude_item_id": [["i2", "?"]]},
+        {"k": 7, "allow_item_id": [["i1", "i2"]]},
+    ]
+    for row, (user, changed) in enumerate(
+        zip(["u1", "u2", "u3", "nobody"], asked, strict=True)
+    ):
+        alone = signatures["recommend"](**request([user], **changed))
+        length = alone["item_id"].shape[1]
+        assert found["count"][row] == alone["count"][0]
+        assert found["known_user"][row] == alone["known_user"][0]
+        for name in ("item_id", "score", "score_interest", "score_conformity"):
+            np.testing.assert_array_equal(found[name][row, :length], alone[name][0])
+        assert set(found["item_id"][row, length:].tolist()) <= {b""}
+        assert not found["score"][row, length:].any()
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([b"no example"], "Could not parse"),
+        ([example(k=3)], "user_id.*is required"),
+        ([example(user_id=3)], "user_id"),
+        ([example(user_id="u1", k=0)], "`k` must be at least 1"),
+        ([example(user_id="u1", k=-(2**40))], "`k` must be at least 1"),
+        ([example(user_id="u1", do="nothing")], "`do` must be one of"),
+        ([example(user_id="u1", interest_weight=np.nan)], "must be finite"),
+    ],
+)
+def test_refuses_examples(
+    signatures: Signatures, examples: list[bytes], message: str
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures["recommend_examples"](examples=tf.constant(examples))
+
+
 def test_an_empty_batch_gives_empty_lists(signatures: Signatures) -> None:
     nobody = tf.constant([], tf.string)
     found = signatures["recommend"](
         **request([], exclude_item_id=np.zeros((0, 0), object).astype(bytes))
     )
     assert found["item_id"].shape == (0, 5)
+    examples = signatures["recommend_examples"](examples=nobody)
+    assert examples["count"].shape == (0,)
     assert signatures["serving_default"](user_id=nobody)["score"].shape == (0, 5)
     assert signatures["explain"](user_id=nobody, item_id=nobody)["score"].shape == (0,)
 
@@ -222,6 +335,9 @@ def test_an_empty_batch_gives_empty_lists(signatures: Signatures) -> None:
         ({"interest_weight": [3e38, 1.0]}, "Scores must stay finite"),
         ({"interest_weight": [1.0]}, "`interest_weight` must have a row for each"),
         ({"exclude_item_id": [["i1"]]}, "`exclude_item_id` must have a row for each"),
+        ({"allow_item_id": [["i1"]]}, "`allow_item_id` must have a row for each"),
+        ({"do": ["", "what"]}, "`do` must be one of .*interest_only.*what"),
+        ({"do": [""]}, "`do` must have a row for each"),
     ],
 )
 def test_refuses(signatures: Signatures, changed: dict[str, Any], message: str) -> None:

@@ -23,6 +23,7 @@ VERBS = (
     "robustness",
     "diversity",
     "export",
+    "models",
     "index",
     "recommend",
     "explain",

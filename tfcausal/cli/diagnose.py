@@ -67,8 +67,8 @@ def command(
     from tfcausal.evaluation.ranking import ItemLists
     from tfcausal.schema.dataset import TRAINING_PARTS
     from tfcausal.schema.manifest import read_manifest
-    from tfcausal.serving.client import find_version
     from tfcausal.serving.export import read_back
+    from tfcausal.serving.versions import find_version
     from tfcausal.training.run import load_run
 
     applied: Mapping[str, Any] | None = None

@@ -27,6 +27,18 @@ import click
     help="Whether to apply what `tfcausal calibrate` chose; must be said where the run "
     "has a calibration.  [default: as trained where it has none]",
 )
+@click.option(
+    "--neutral_popularity",
+    type=float,
+    help="Mean popularity of the lists under the preset popularity_neutral.  [default: "
+    "that of what users choose by themselves]",
+)
+@click.option(
+    "--keep",
+    type=int,
+    help="Versions of the model to keep: older ones are removed once the new one is "
+    "there, but for those with a label.  [default: all]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     run: Path,
@@ -34,17 +46,22 @@ def command(
     root: Path,
     k: int,
     calibrated: bool | None,
+    neutral_popularity: float | None,
+    keep: int | None,
     as_json: bool,
 ) -> None:
     """Write ROOT/NAME/VERSION, a SavedModel that loads without this library.
 
     The version is the next free number. It appears only after a fresh process has
-    loaded it and every signature has answered as the run's vectors do.
+    loaded it and every signature has answered as the run's vectors do. A model card and
+    golden requests lie in its assets.extra.
     """
     from tfcausal.errors import InputError
     from tfcausal.evaluation.calibration import load_calibration
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.export import export
+    from tfcausal.serving.models_config import read_labels
+    from tfcausal.serving.versions import require_keep, retire
     from tfcausal.serving.warmup import WARMUP_FILE
     from tfcausal.training.run import load_run
 
@@ -54,13 +71,20 @@ def command(
             f"`{run}` has a calibration, so that an export must say which vectors it "
             "takes. Pass --calibrated or --as_trained."
         )
+    name = name or finished.method
+    labels = {}
+    if keep is not None:
+        require_keep(keep)
+        labels = read_labels(root).get(name, {})
     version = export(
         finished,
-        name or finished.method,
+        name,
         root,
         k=k,
         calibration=load_calibration(finished) if calibrated else None,
+        neutral_popularity=neutral_popularity,
     )
+    retired = [] if keep is None else retire(root / name, keep, labels.values())
     if as_json:
         manifest = read_manifest(version, kind="export")
         result = {
@@ -68,6 +92,8 @@ def command(
             "counts": manifest.counts,
             "causes": manifest.details["causes"],
             "calibrated": "calibration" in manifest.details,
+            "presets": manifest.details["presets"],
+            "retired": retired,
             "warmup": (version / WARMUP_FILE).is_file(),
             "fingerprint": manifest.fingerprint,
         }
@@ -75,3 +101,5 @@ def command(
         return
     kind = "calibrated, " if calibrated else ""
     click.echo(f"{version}: {kind}verified in a fresh process.")
+    if retired:
+        click.echo(f"removed: {', '.join(map(str, retired))}")

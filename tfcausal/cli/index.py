@@ -29,8 +29,8 @@ def command(model: Path, floor: float, k: int, overwrite: bool, as_json: bool) -
     weight 0 and 2; one index serves them all.
     """
     from tfcausal.schema.manifest import read_manifest
-    from tfcausal.serving.client import find_version
     from tfcausal.serving.index import build_index
+    from tfcausal.serving.versions import find_version
 
     folder = build_index(find_version(model), floor=floor, k=k, overwrite=overwrite)
     manifest = read_manifest(folder, kind="index")

@@ -33,6 +33,16 @@ _POOL = 4
     "--exclude", multiple=True, metavar="ITEM", help="Leave an item out; repeatable."
 )
 @click.option(
+    "--allow", multiple=True, metavar="ITEM", help="List these items alone; repeatable."
+)
+@click.option(
+    "--do",
+    default="",
+    metavar="NAME",
+    help="Weights by name, such as interest_only; `tfcausal models` and the model card "
+    "list a model's.",
+)
+@click.option(
     "--include_seen", is_flag=True, help="Keep what was seen, or stands in the history."
 )
 @click.option(
@@ -62,6 +72,8 @@ def command(
     k: int,
     weights: tuple[str, ...],
     exclude: tuple[str, ...],
+    allow: tuple[str, ...],
+    do: str,
     include_seen: bool,
     diversity: float | None,
     concept: str | None,
@@ -94,7 +106,14 @@ def command(
         known = loaded.knows_user(user)
         recommend = partial(loaded.recommend, user)
     candidates = k if differing is None else differing.pool * k
-    found = recommend(candidates, parsed, exclude, exclude_seen=not include_seen)
+    found = recommend(
+        candidates,
+        parsed,
+        exclude,
+        allow=allow,
+        exclude_seen=not include_seen,
+        do=do,
+    )
     if differing is not None:
         found = differing.shortened(found, k)
     if as_json:
@@ -102,12 +121,13 @@ def command(
             kind: asked,
             f"known_{kind}": known,
             "weights": parsed,
+            "do": do,
             "items": [item._asdict() for item in found],
         }
         click.echo(json.dumps(result))
         return
     applied = [f"{cause}={weight:g}" for cause, weight in parsed.items()]
-    title = " ".join([f"{kind} {name}", *applied])
+    title = " ".join([f"{kind} {name}", *([do] if do else []), *applied])
     _print(found, title if known else f"{title}, unknown: by popularity")
 
 

@@ -218,7 +218,8 @@ def read_texts(
     return texts
 
 
-_TAKEN = (*kwlist, "self", "k", "exclude_item_id", "exclude_seen")
+_WISHES = ("k", "do", "exclude_item_id", "allow_item_id", "exclude_seen")
+_TAKEN = (*kwlist, "self", *_WISHES)
 """Words of Python, and what requests have anyway."""
 _Entries = tuple[npt.NDArray[np.int64], Int32s]
 """The row and the code of each value of a column, rows in order."""

@@ -30,7 +30,7 @@ Report = Callable[[Mapping[str, float], float], None]
 
 _METRICS = ("recall", "hr", "ndcg", "coverage")
 """What can be made large, each at a cut-off."""
-_PULLS = ("conformity", POPULARITY_CAUSE)
+PULLS = ("conformity", POPULARITY_CAUSE)
 """Causes that draw towards what is popular; the first that there is meets a target."""
 _COARSE_WEIGHTS = tuple(step / 4 for step in range(-4, 5))
 _COARSE_SHIFTS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0)
@@ -347,7 +347,7 @@ def _search(trials: _Trials, start: _Offsets) -> _Offsets:
 def _reach(trials: _Trials, start: _Offsets, target: float) -> _Offsets:
     """Returns the choice whose mean popularity is nearest to the target."""
     places = {knob.cause: place for place, knob in enumerate(trials.knobs)}
-    for cause in _PULLS:
+    for cause in PULLS:
         if cause not in places:
             continue
         place = places[cause]

@@ -181,6 +181,8 @@ def best_k(
     never: tf.Tensor,
     masked: tf.Tensor,
     k: tf.Tensor,
+    *,
+    permitted: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the best candidates of each query, equal scores in the order of rows.
 
@@ -193,6 +195,7 @@ def best_k(
         never: [m] int64 rows that nobody is shown.
         masked: [n, 2] int64 pairs of a position in the batch and a row left out there.
         k: [] int32, at least 1 and at most rows.
+        permitted: [batch, rows] bool rows that may be shown; None for all.
     Returns:
         [batch, k] float32 scores, -inf for what is masked, and [batch, k] int32 rows.
     """
@@ -209,6 +212,8 @@ def best_k(
     scores = tf.tensor_scatter_nd_update(
         scores, places, tf.fill([tf.shape(places)[0]], -np.inf)
     )
+    if permitted is not None:
+        scores = tf.where(permitted, scores, -np.inf)
     tiles = tf.reshape(scores, [num_users, num_rows // TILE, TILE])
     num_tiles = tf.minimum(k, num_rows // TILE)
     maxima = tf.reduce_max(tiles, axis=2)

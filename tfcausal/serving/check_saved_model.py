@@ -7,11 +7,12 @@ servers that know nothing of this library. CASES is JSON, a list of
 
     {"signature": name, "inputs": {name: values}, "expected": {name: values}}
 
-where `item_id` among the expected lists more places than are served: an item is right
-if its score is, and equal scores may come in another order. Exits with 1 and one line
-about the first difference.
+in which {"b64": text} stands for bytes, and `item_id` among the expected lists more
+places than are served: an item is right if its score is, and equal scores may come in
+another order. Exits with 1 and one line about the first difference.
 """
 
+import base64
 import json
 import sys
 from collections.abc import Mapping
@@ -61,6 +62,10 @@ def check(model: Any, case: Mapping[str, Any]) -> None:
     for name, value in expected.items():
         scale = float(np.abs(value).max(initial=0.0))
         _check_close(found[name], value, scale, name)
+
+
+def _decoded(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["b64"]) if value.keys() == {"b64"} else value
 
 
 def _check_list(
@@ -116,7 +121,7 @@ def main(model_path: str, cases_path: str) -> None:
     """Checks every case, then that every signature had one."""
     model = tf.saved_model.load(model_path)
     with open(cases_path, encoding="utf-8") as stream:
-        cases = json.load(stream)
+        cases = json.load(stream, object_hook=_decoded)
     for case in cases:
         try:
             check(model, case)

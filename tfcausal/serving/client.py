@@ -11,8 +11,9 @@ import tensorflow as tf
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
-from tfcausal.serving.export import versions
-from tfcausal.serving.item_index import ItemIndex, index_folder, load_index
+from tfcausal.serving.item_index import ItemIndex, load_index
+from tfcausal.serving.presets import Presets
+from tfcausal.serving.versions import find_version, index_folder
 
 
 class Recommendation(NamedTuple):
@@ -76,16 +77,36 @@ class _Asker:
     seen: Callable[[], Collection[str]]
 
 
+@dataclass(frozen=True)
+class _Wishes:
+    """What a list is to be like; see `Recommender.recommend`."""
+
+    k: int
+    weights: Mapping[str, float]
+    exclude: Collection[str]
+    allow: Collection[str]
+    exclude_seen: bool
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"`k` must be at least 1; got {self.k}.")
+
+
 class Recommender:
     """Answers as the exported model's signatures do, in plain Python."""
 
     def __init__(
-        self, model: Any, causes: Mapping[str, slice], index: ItemIndex | None = None
+        self,
+        model: Any,
+        causes: Mapping[str, slice],
+        presets: Presets,
+        index: ItemIndex | None = None,
     ) -> None:
         """Takes a loaded model, and the index to search through if there is one."""
         self._model = model
         self._index = index
         self.causes = dict(causes)
+        self.presets = {name: dict(one) for name, one in presets.items()}
 
     def recommend(
         self,
@@ -94,7 +115,9 @@ class Recommender:
         weights: Mapping[str, float] | None = None,
         exclude: Collection[str] = (),
         *,
+        allow: Collection[str] = (),
         exclude_seen: bool = True,
+        do: str = "",
     ) -> list[Recommendation]:
         """Returns the best items of a user; of an unknown one the most popular items.
 
@@ -103,14 +126,18 @@ class Recommender:
             k: Length of the list; shorter where there are no more items.
             weights: Cause to weight; do(cause = 0) is weight 0. The others keep 1.
             exclude: Item ids to leave out; unknown ones do nothing.
+            allow: Item ids that the list is made of; empty for all.
             exclude_seen: Whether to leave out what the user has seen.
+            do: Name of one of `presets`, which the weights then multiply.
         Returns:
             Items, best first.
         Raises:
-            InputError: If k is below 1, a cause is unknown, or a weight is not finite
-                or too large.
+            InputError: If k is below 1, a cause or a preset is unknown, or a weight is
+                not finite or too large.
         """
-        return self._listed(self._user(user_id), k, weights, exclude, exclude_seen)
+        full = self._full_weights(weights or {}, do)
+        wishes = _Wishes(k, full, exclude, allow, exclude_seen)
+        return self._listed(self._user(user_id), wishes)
 
     def recommend_history(
         self,
@@ -119,7 +146,9 @@ class Recommender:
         weights: Mapping[str, float] | None = None,
         exclude: Collection[str] = (),
         *,
+        allow: Collection[str] = (),
         exclude_seen: bool = True,
+        do: str = "",
     ) -> list[Recommendation]:
         """Returns the best items after a history; the most popular if none is known.
 
@@ -128,15 +157,18 @@ class Recommender:
             k: Length of the list; shorter where there are no more items.
             weights: Cause to weight; do(cause = 0) is weight 0. The others keep 1.
             exclude: Item ids to leave out; unknown ones do nothing.
+            allow: Item ids that the list is made of; empty for all.
             exclude_seen: Whether to leave out all items of the history.
+            do: Name of one of `presets`, which the weights then multiply.
         Returns:
             Items, best first.
         Raises:
-            InputError: If the model takes no histories, k is below 1, a cause is
-                unknown, or a weight is not finite or too large.
+            InputError: If the model takes no histories, k is below 1, a cause or a
+                preset is unknown, or a weight is not finite or too large.
         """
-        asker = self._history(history)
-        return self._listed(asker, k, weights, exclude, exclude_seen)
+        full = self._full_weights(weights or {}, do)
+        wishes = _Wishes(k, full, exclude, allow, exclude_seen)
+        return self._listed(self._history(history), wishes)
 
     def explain(self, user_id: str, item_id: str) -> Recommendation:
         """Returns the score of an item for a user and each cause's term of it.
@@ -232,28 +264,24 @@ class Recommender:
         answer = self._call(f"user_embedding{asker.suffix}", **asker.inputs)
         return answer["embedding"][0], bool(answer[asker.known][0])
 
-    def _listed(
-        self,
-        asker: _Asker,
-        k: int,
-        weights: Mapping[str, float] | None,
-        exclude: Collection[str],
-        exclude_seen: bool,
-    ) -> list[Recommendation]:
-        if k < 1:
-            raise InputError(f"`k` must be at least 1; got {k}.")
-        full = self._full_weights(weights or {})
-        if self._index is not None:
+    def _listed(self, asker: _Asker, wishes: _Wishes) -> list[Recommendation]:
+        # The index would have to be searched to its end for what a few items score.
+        if self._index is not None and not wishes.allow:
             queries, known = self._embedded(asker)
             if known:
-                met = asker.seen() if exclude_seen else ()
-                return self._through_index(queries, k, full, {*exclude, *met})
+                met = asker.seen() if wishes.exclude_seen else ()
+                return self._through_index(queries, wishes, {*wishes.exclude, *met})
         answer = self._call(
             f"recommend{asker.suffix}",
-            k=tf.constant(min(k, np.iinfo(np.int32).max)),
-            exclude_item_id=tf.constant([["", *exclude]]),
-            exclude_seen=tf.constant(exclude_seen),
-            **{f"{cause}_weight": tf.constant([full[cause]]) for cause in self.causes},
+            k=tf.constant(min(wishes.k, np.iinfo(np.int32).max)),
+            do=tf.constant([""]),
+            exclude_item_id=tf.constant([["", *wishes.exclude]]),
+            allow_item_id=tf.constant([["", *wishes.allow]]),
+            exclude_seen=tf.constant(wishes.exclude_seen),
+            **{
+                f"{cause}_weight": tf.constant([weight])
+                for cause, weight in wishes.weights.items()
+            },
             **asker.inputs,
         )
         return [
@@ -269,16 +297,12 @@ class Recommender:
         ]
 
     def _through_index(
-        self,
-        queries: Float32s,
-        k: int,
-        weights: Mapping[str, float],
-        excluded: Collection[str],
+        self, queries: Float32s, wishes: _Wishes, excluded: Collection[str]
     ) -> list[Recommendation]:
         assert self._index is not None
         for cause, part in self.causes.items():
-            queries[:, part] *= np.float32(weights[cause])
-        lists = self._index.search(queries, k, [excluded] * len(queries))
+            queries[:, part] *= np.float32(wishes.weights[cause])
+        lists = self._index.search(queries, wishes.k, [excluded] * len(queries))
         found = sorted({item for one in lists for item, _ in one})
         if not found:
             return []
@@ -295,10 +319,13 @@ class Recommender:
                     for cause, part in self.causes.items()
                 },
             )
-            for place in np.argsort(-best, kind="stable")[:k].tolist()
+            for place in np.argsort(-best, kind="stable")[: wishes.k].tolist()
         ]
 
-    def _full_weights(self, weights: Mapping[str, float]) -> dict[str, float]:
+    def _full_weights(self, weights: Mapping[str, float], do: str) -> dict[str, float]:
+        if do and do not in self.presets:
+            raise unknown_name("do", do, self.presets)
+        named = self.presets.get(do, {})
         for cause, weight in weights.items():
             if cause not in self.causes:
                 raise unknown_name("cause", cause, self.causes)
@@ -306,7 +333,10 @@ class Recommender:
                 raise InputError(
                     f"The weight of `{cause}` must be finite; got {weight}."
                 )
-        return dict.fromkeys(self.causes, 1.0) | dict(weights)
+        return {
+            cause: weights.get(cause, 1.0) * named.get(cause, 1.0)
+            for cause in self.causes
+        }
 
     def _call(self, signature: str, **inputs: tf.Tensor) -> dict[str, Any]:
         try:
@@ -342,21 +372,5 @@ def load(model_dir: Path, *, index: bool = False) -> Recommender:
         opened = load_index(folder)
         promised = read_manifest(folder, kind="index")
         require_input(promised, "export", manifest.fingerprint, folder)
-    return Recommender(tf.saved_model.load(str(version)), causes, opened)
-
-
-def find_version(model_dir: Path) -> Path:
-    """Returns `model_dir`, or its last version where it is a model's folder.
-
-    Raises:
-        InputError: If it is neither.
-    """
-    if (model_dir / "saved_model.pb").is_file():
-        return model_dir
-    found = versions(model_dir)
-    if not found:
-        raise InputError(
-            f"`{model_dir}` must be an exported model or one version of it; it is not. "
-            "Run `tfcausal export` first."
-        )
-    return model_dir / str(found[-1])
+    model = tf.saved_model.load(str(version))
+    return Recommender(model, causes, manifest.details["presets"], opened)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,16 @@ from tfcausal.serving.feature_signatures import FeatureServingModel
 from tfcausal.serving.history_answers import HistoryAnswers
 from tfcausal.serving.history_signatures import HistoryServingModel
 from tfcausal.serving.live_answers import LiveAnswers
+from tfcausal.serving.model_card import encoded, write_card, write_golden
+from tfcausal.serving.presets import (
+    NEUTRAL,
+    Neutral,
+    Presets,
+    known_presets,
+    popularity_neutral,
+)
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
+from tfcausal.serving.versions import next_version
 from tfcausal.serving.warmup import write_warmup
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
@@ -64,6 +73,7 @@ def export(
     *,
     k: int = DEFAULT_K,
     calibration: Calibration | None = None,
+    neutral_popularity: float | None = None,
 ) -> Path:
     """Writes `root`/NAME/VERSION, the next version, and checks it in a fresh process.
 
@@ -77,10 +87,14 @@ def export(
         k: Length of the lists of `serving_default`.
         calibration: What to apply to the run's vectors first; None for the vectors as
             trained. The manifest keeps it, and weight 1 of a request means it.
+        neutral_popularity: The mean popularity of the lists under the preset
+            `popularity_neutral`; None for what users choose by themselves. See
+            `presets.popularity_neutral`.
     Returns:
         The version's folder.
     Raises:
-        InputError: If the name, the run or its data set does not fit.
+        InputError: If the name, the run or its data set does not fit, or the popularity
+            that is asked for cannot be reached.
         RuntimeError: If the exported model does not answer as it must.
     """
     if not _NAME.fullmatch(name):
@@ -109,6 +123,10 @@ def export(
         methods.get(run.method), HistoryMethod
     )
     method = load_model(run, dataset) if with_method else None
+    presets = known_presets(vectors, calibration)
+    neutral = popularity_neutral(vectors, dataset, k, neutral_popularity)
+    if neutral is not None:
+        presets[NEUTRAL] = dict(neutral.weights)
     target = root / name / str(next_version(root / name))
     with staged_folder(target) as folder:
         contents = _Contents(
@@ -118,12 +136,24 @@ def export(
             seen,
             popularity,
             _known_users(dataset, method, seen),
+            presets,
             k,
             method,
             calibration,
         )
-        _write(folder, name, contents)
-        manifest = _manifest(folder, run, dataset, vectors, k, calibration)
+        signatures = _write(folder, name, contents)
+        write_card(
+            folder,
+            f"{name}, version {target.name}",
+            signatures,
+            run,
+            dataset,
+            vectors,
+            presets,
+            neutral,
+            calibration,
+        )
+        manifest = _manifest(folder, run, dataset, contents, neutral)
         write_manifest(folder, manifest)
     return target
 
@@ -154,17 +184,6 @@ def read_back(version: Path) -> tuple[CausalVectors, ItemLists, Int64s]:
     )
 
 
-def versions(folder: Path) -> list[int]:
-    """Returns the versions of a model, ascending: its folders named by an integer."""
-    names = [path.name for path in folder.glob("*") if path.is_dir()]
-    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]*", name))
-
-
-def next_version(folder: Path) -> int:
-    """Returns the number after the last version of a model, 1 for the first."""
-    return max(versions(folder), default=0) + 1
-
-
 def verify(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
     """Compares a SavedModel with live answers in a process without this library.
 
@@ -178,7 +197,7 @@ def verify(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "cases.json")
-        path.write_text(json.dumps(cases), encoding="utf-8")
+        path.write_text(json.dumps(cases, default=encoded), encoding="utf-8")
         checked = subprocess.run(
             [sys.executable, "-I", str(_CHECK), str(folder), str(path)],
             capture_output=True,
@@ -204,6 +223,7 @@ class _Contents:
     seen: ItemLists
     popularity: Int64s
     known: Bools
+    presets: Presets
     k: int
     method: Method | None
     calibration: Calibration | None
@@ -222,6 +242,7 @@ class _Contents:
             seen=self.seen,
             popularity=self.popularity,
             known=self.known,
+            presets=self.presets,
             k=self.k,
         )
 
@@ -229,7 +250,13 @@ class _Contents:
         """Returns requests with the answers that must come."""
         users, items = (self.ids[kind].to_pylist() for kind in ("users", "items"))
         live = LiveAnswers(
-            self.vectors, users, items, self.seen, self.popularity, self.known
+            self.vectors,
+            users,
+            items,
+            self.seen,
+            self.popularity,
+            self.known,
+            self.presets,
         )
         cases = live.cases(self.k)
         if isinstance(self.method, HistoryMethod):
@@ -267,7 +294,8 @@ def _known_users(
     return known
 
 
-def _write(folder: Path, name: str, contents: _Contents) -> None:
+def _write(folder: Path, name: str, contents: _Contents) -> dict[str, Any]:
+    """Writes a model that was found to answer as it must; returns its signatures."""
     with tempfile.TemporaryDirectory() as scratch:
         files = {kind: Path(scratch, f"{kind}.txt") for kind in contents.ids}
         for kind, path in files.items():
@@ -279,26 +307,31 @@ def _write(folder: Path, name: str, contents: _Contents) -> None:
     cases = contents.cases()
     write_warmup(folder, name, signatures, cases)
     verify(folder, cases)
+    write_golden(folder, name, signatures, cases)
+    return signatures
 
 
 def _manifest(
     folder: Path,
     run: Run,
     dataset: CheckedDataset,
-    vectors: CausalVectors,
-    k: int,
-    calibration: Calibration | None,
+    contents: _Contents,
+    neutral: Neutral | None,
 ) -> Manifest:
+    vectors = contents.vectors
     details: dict[str, Any] = {
         "causes": {
             cause: [part.start, part.stop] for cause, part in vectors.causes.items()
-        }
+        },
+        "presets": {name: dict(one) for name, one in contents.presets.items()},
     }
-    if calibration is not None:
-        details["calibration"] = calibration.to_json()
+    if contents.calibration is not None:
+        details["calibration"] = contents.calibration.to_json()
+    if neutral is not None:
+        details["neutral"] = asdict(neutral)
     return Manifest(
         kind="export",
-        options={"k": k, "method": run.method},
+        options={"k": contents.k, "method": run.method},
         counts={
             "users": len(vectors.queries),
             "items": len(vectors.candidates),

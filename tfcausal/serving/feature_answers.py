@@ -13,7 +13,13 @@ from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.schema.vectors import CausalVectors, Float32s
-from tfcausal.serving.live_answers import LiveAnswers, evenly, unused_name
+from tfcausal.serving.live_answers import (
+    LiveAnswers,
+    Wishes,
+    evenly,
+    in_examples,
+    unused_name,
+)
 from tfcausal.stats.negatives import Int32s
 
 
@@ -87,13 +93,13 @@ class FeatureAnswers:
             for place, cause in enumerate(self.live.vectors.causes)
         }
         excluded = [[self.live.items[-1], ""] for _ in owners]
+        nothing = [[""] for _ in owners]
+        wishes = Wishes(k, weights, excluded, nothing, exclude_seen=True)
         asked = np.arange(1, len(owners) + 1, dtype=np.int32)
-        lists = answers.lists(asked, weights, k, excluded, exclude_seen=True)
-        wishes = {
-            "k": k,
-            "exclude_item_id": excluded,
-            "exclude_seen": True,
-            **{f"{cause}_weight": one.tolist() for cause, one in weights.items()},
+        listed = {
+            "signature": "recommend_of_features",
+            "inputs": {**inputs, **wishes.inputs()},
+            "expected": {**answers.lists(asked, wishes), "known_user": known},
         }
         return [
             {
@@ -101,11 +107,8 @@ class FeatureAnswers:
                 "inputs": inputs,
                 "expected": {"embedding": queries.tolist(), "known_user": known},
             },
-            {
-                "signature": "recommend_of_features",
-                "inputs": {**inputs, **wishes},
-                "expected": {**lists, "known_user": known},
-            },
+            listed,
+            in_examples(listed),
         ]
 
     def _of_items(self, tower: FeatureTower, num_rows: int) -> dict[str, Any]:

@@ -67,11 +67,11 @@ class FeatureServingModel(MethodServingModel):
                 user_id=ids,
                 **columns,
             )
-            found["recommend_of_features"] = concrete(
+            found |= self._requests(
+                "recommend_of_features",
                 partial(self._recommend_of_features, self._user_side),
                 user_id=ids,
                 **columns,
-                **self._wishes(),
             )
         if self._item_side is not None:
             found["item_embedding_of_features"] = concrete(
@@ -100,7 +100,7 @@ class FeatureServingModel(MethodServingModel):
         scaled = vectors * self._scale(inputs)[:, None, :]
         # Nobody is answered by popularity alone.
         queries = self._bounded(tf.pad(scaled, [[0, 0], [0, 0], [0, 1]]))
-        return self._lists(users, queries, k, inputs["exclude_item_id"], exclude_seen)
+        return self._lists(users, queries, k, exclude_seen, inputs)
 
     def _item_embedding_of_features(
         self, side: "_Side", **inputs: tf.Tensor

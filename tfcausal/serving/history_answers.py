@@ -12,7 +12,13 @@ from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.methods.histories import HistoryMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors, Float32s
-from tfcausal.serving.live_answers import LiveAnswers, evenly, unused_name
+from tfcausal.serving.live_answers import (
+    LiveAnswers,
+    Wishes,
+    evenly,
+    in_examples,
+    unused_name,
+)
 from tfcausal.stats.negatives import Int32s
 from tfcausal.stats.sequences import PAD
 
@@ -57,6 +63,7 @@ class HistoryAnswers:
         is_known = [bool(len(row)) for row in rows]
         queries = self._queries(histories)
         mixed = texts[2]
+        listed = self._lists(given, rows, queries, k)
         return [
             {
                 "signature": "user_embedding_of_history",
@@ -66,7 +73,8 @@ class HistoryAnswers:
                     "known_history": is_known,
                 },
             },
-            self._lists(given, rows, queries, k),
+            listed,
+            in_examples(listed),
             # Apart, or popularity would say how nearly other scores must agree.
             self._explanations([[""]]),
             self._explanations([texts[1]]),
@@ -102,19 +110,13 @@ class HistoryAnswers:
             for place, cause in enumerate(self.live.vectors.causes)
         }
         excluded = [[self.live.items[-1], ""] for _ in rows]
-        lists = answers.lists(
-            places.astype(np.int32), weights, k, excluded, exclude_seen=True
-        )
+        nothing = [[""] for _ in rows]
+        wishes = Wishes(k, weights, excluded, nothing, exclude_seen=True)
+        lists = answers.lists(places.astype(np.int32), wishes)
         lists["known_history"] = lists.pop("known_user")
         return {
             "signature": "recommend_of_history",
-            "inputs": {
-                "history": given,
-                "k": k,
-                "exclude_item_id": excluded,
-                "exclude_seen": True,
-                **{f"{cause}_weight": one.tolist() for cause, one in weights.items()},
-            },
+            "inputs": {"history": given, **wishes.inputs()},
             "expected": lists,
         }
 

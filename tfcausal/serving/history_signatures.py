@@ -39,8 +39,8 @@ class HistoryServingModel(MethodServingModel):
             "user_embedding_of_history": concrete(
                 self._user_embedding_of_history, history=history
             ),
-            "recommend_of_history": concrete(
-                self._recommend_of_history, history=history, **self._wishes()
+            **self._requests(
+                "recommend_of_history", self._recommend_of_history, history=history
             ),
             "explain_history": concrete(
                 self._explain_history,
@@ -63,10 +63,11 @@ class HistoryServingModel(MethodServingModel):
         items = self._last_items(inputs["history"])
         queries = self._history_queries(items, self._scale(inputs))
         # What has been met counts as seen, also what is too long ago to be encoded.
-        met = tf.where(exclude_seen, inputs["history"], "")
-        excluded = tf.concat([inputs["exclude_item_id"], met], axis=1)
+        leaves_out = tf.reshape(exclude_seen, [-1, 1])
+        met = tf.where(leaves_out, inputs["history"], "")
+        inputs["exclude_item_id"] = tf.concat([inputs["exclude_item_id"], met], axis=1)
         nobody = tf.fill([tf.shape(items)[0]], tf.constant(UNKNOWN_INDEX, tf.int64))
-        lists = self._lists(nobody, queries, k, excluded, tf.constant(False))
+        lists = self._lists(nobody, queries, k, tf.constant(False), inputs)
         del lists["known_user"]
         return {**lists, "known_history": _is_known(items)}
 

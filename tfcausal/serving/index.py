@@ -21,11 +21,11 @@ from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.item_index import (
     IndexSettings,
     ItemIndex,
-    index_folder,
     open_index,
     read_ids,
     scann_module,
 )
+from tfcausal.serving.versions import index_folder
 
 _BATCH = 8192
 _TRAINING_SAMPLE = 250_000

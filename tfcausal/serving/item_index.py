@@ -143,14 +143,6 @@ class ItemIndex:
         return rows.astype(np.int64), scores
 
 
-def index_folder(version: Path) -> Path:
-    """Returns where the index of an exported version lies.
-
-    Beside it, as TensorFlow Serving takes only integers for versions.
-    """
-    return version.with_name(f"{version.name}-scann")
-
-
 def load_index(folder: Path) -> ItemIndex:
     """Opens an index.
 

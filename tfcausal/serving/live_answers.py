@@ -1,7 +1,7 @@
 """What an exported model must answer, computed from the vectors without it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,11 +10,45 @@ import numpy as np
 from tfcausal.evaluation.ranking import ItemLists, rank_all
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors, Float32s
+from tfcausal.serving.examples import serialized
+from tfcausal.serving.presets import Presets
 from tfcausal.stats.negatives import Int32s, Int64s
 from tfcausal.stats.selection import Bools
 
 _MORE_PLACES = 50
 """Places beyond k, so that nearly equal scores may change places."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a request for lists says beside whom they are for.
+
+    Attributes:
+        k: Length of the lists.
+        weights: Each cause to [n] weights.
+        exclude: Ids of items that each list leaves out.
+        allow: Ids of items that each list is made of; all where none is named.
+        exclude_seen: Whether lists leave out what their users have seen.
+        do: Name of each row's preset; empty for none at all.
+    """
+
+    k: int
+    weights: Mapping[str, Any]
+    exclude: Sequence[Sequence[str]]
+    allow: Sequence[Sequence[str]]
+    exclude_seen: bool
+    do: Sequence[str] = ()
+
+    def inputs(self) -> dict[str, Any]:
+        """Returns the inputs of a signature."""
+        return {
+            "k": self.k,
+            "do": list(self.do) or [""] * len(self.exclude),
+            "exclude_item_id": self.exclude,
+            "allow_item_id": self.allow,
+            "exclude_seen": self.exclude_seen,
+            **{f"{cause}_weight": one.tolist() for cause, one in self.weights.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -28,6 +62,7 @@ class LiveAnswers:
         seen: Items of each user.
         popularity: [num_items] int64.
         known: [num_users] bool; the others are answered as unknown ones.
+        presets: Weights of causes by name.
     """
 
     vectors: CausalVectors
@@ -36,6 +71,7 @@ class LiveAnswers:
     seen: ItemLists
     popularity: Int64s
     known: Bools
+    presets: Presets = field(default_factory=dict)
 
     @cached_property
     def _item_index(self) -> dict[str, int]:
@@ -57,8 +93,10 @@ class LiveAnswers:
         answered = np.where(self.known[users], users, UNKNOWN_INDEX)
         indices = np.append(answered, UNKNOWN_INDEX).astype(np.int32)
         ones = dict.fromkeys(self.vectors.causes, np.ones(len(asked)))
-        nobody: list[list[str]] = [[] for _ in asked]
-        usual = self.lists(indices, ones, k, nobody, exclude_seen=True)
+        nothing = [[""] for _ in asked]
+        usual = self.lists(
+            indices, Wishes(k, ones, nothing, nothing, exclude_seen=True)
+        )
         cases = [
             {
                 "signature": "serving_default",
@@ -67,29 +105,28 @@ class LiveAnswers:
             }
         ]
         best = [[row[0], "", "\N{REPLACEMENT CHARACTER}"] for row in usual["item_id"]]
-        requests = [(ones, best, True, k)]
+        # Every other list is made of two items and one that there is none of.
+        few = [self.items[one] for one in evenly(len(self.items), 2).tolist()]
+        few.append(unused_name(self.items))
+        allowed = [few if row % 2 else [""] * len(few) for row in range(len(asked))]
+        requests = [Wishes(k, ones, best, nothing, exclude_seen=True)]
         for cause in self.vectors.causes:
-            varied = np.linspace(0, 2, len(asked))
-            requests.append((ones | {cause: varied}, best, False, k + 1))
-        for weights, excluded, exclude_seen, length in requests:
-            cases.append(
-                {
-                    "signature": "recommend",
-                    "inputs": {
-                        "user_id": asked,
-                        "k": length,
-                        "exclude_item_id": excluded,
-                        "exclude_seen": exclude_seen,
-                        **{
-                            f"{cause}_weight": weight.tolist()
-                            for cause, weight in weights.items()
-                        },
-                    },
-                    "expected": self.lists(
-                        indices, weights, length, excluded, exclude_seen=exclude_seen
-                    ),
-                }
+            varied = ones | {cause: np.linspace(0, 2, len(asked))}
+            requests.append(Wishes(k + 1, varied, best, allowed, exclude_seen=False))
+        for name in self.presets:
+            named = [name if row % 2 else "" for row in range(len(asked))]
+            requests.append(
+                Wishes(k, ones, nothing, nothing, exclude_seen=True, do=named)
             )
+        listed = [
+            {
+                "signature": "recommend",
+                "inputs": {"user_id": asked, **wishes.inputs()},
+                "expected": self.lists(indices, wishes),
+            }
+            for wishes in requests
+        ]
+        cases += [*listed, in_examples(listed[-1])]
         return [*cases, *self._of_pairs(asked, indices)]
 
     def _of_pairs(self, asked: list[str], users: Int32s) -> list[dict[str, Any]]:
@@ -127,42 +164,38 @@ class LiveAnswers:
             },
         ]
 
-    def lists(
-        self,
-        users: Int32s,
-        weights: Mapping[str, Any],
-        k: int,
-        excluded: Sequence[Sequence[str]],
-        *,
-        exclude_seen: bool,
-    ) -> dict[str, Any]:
+    def lists(self, users: Int32s, wishes: Wishes) -> dict[str, Any]:
         """Returns what `recommend` must, with lists of at most k + 50 places.
 
         Args:
             users: [n] int32 whom the lists are for.
-            weights: Each cause to [n] weights.
-            k: Length of the lists.
-            excluded: Ids of items that each list leaves out.
-            exclude_seen: Whether lists leave out what their users have seen.
+            wishes: The request, a row for each of them.
         """
-        vectors, num_items = self.vectors, len(self.items) - 1
+        k, vectors, num_items = wishes.k, self.vectors, len(self.items) - 1
         scale = np.ones((len(users), 1, vectors.dim), np.float32)
-        for cause, weight in weights.items():
+        for cause, weight in wishes.weights.items():
             scale[:, :, vectors.causes[cause]] = weight[:, None, None]
+        for place, name in enumerate(wishes.do):
+            for cause, weight in self.presets.get(name, {}).items():
+                scale[place, :, vectors.causes[cause]] *= weight
         queries = vectors.queries[users] * scale
         masked = []
-        for user, names in zip(users, excluded, strict=True):
-            found = [self._item_index.get(name, UNKNOWN_INDEX) for name in names]
-            if exclude_seen:
-                found += self.seen.of(np.asarray([user]))[1].tolist()
-            masked.append(np.unique([UNKNOWN_INDEX, *found]).astype(np.int32))
+        limits = zip(users, wishes.exclude, wishes.allow, strict=True)
+        for user, excluded, allowed in limits:
+            hidden = [UNKNOWN_INDEX, *self._indices(excluded)]
+            if wishes.exclude_seen:
+                hidden += self.seen.of(np.asarray([user]))[1].tolist()
+            if any(allowed):
+                everything = np.arange(len(self.items))
+                hidden += np.setdiff1d(everything, self._indices(allowed)).tolist()
+            masked.append(np.unique(hidden).astype(np.int32))
         lists = ItemLists(
             np.cumsum([0, *map(len, masked)]), np.concatenate(masked, dtype=np.int32)
         )
-        rows = np.arange(len(users), dtype=np.int32)
+        places = np.arange(len(users), dtype=np.int32)
         depth = min(k + _MORE_PLACES, num_items)
         scored = CausalVectors(queries, vectors.candidates, vectors.causes)
-        blocks = list(rank_all(scored, rows, lists, depth))
+        blocks = list(rank_all(scored, places, lists, depth))
         items = np.concatenate([block.items for block in blocks])
         scores = np.concatenate([block.scores for block in blocks])
         terms, _ = self._terms(queries, items)
@@ -184,6 +217,9 @@ class LiveAnswers:
             "known_user": (users != UNKNOWN_INDEX).tolist(),
         }
 
+    def _indices(self, names: Sequence[str]) -> list[int]:
+        return [self._item_index.get(name, UNKNOWN_INDEX) for name in names]
+
     def _terms(self, queries: Float32s, items: Any) -> tuple[dict[str, Any], Any]:
         """Returns each cause's terms of the winning queries and the scores, [n, k]."""
         candidates = self.vectors.candidates[items].astype(np.float64)
@@ -202,6 +238,26 @@ class LiveAnswers:
         return {name: of_winner(term) for name, term in terms.items()}, of_winner(
             totals
         )
+
+
+def in_examples(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a request for lists, and its answer, in its form of serialized examples.
+
+    Args:
+        case: A case of the form whose inputs have names.
+    """
+    rows = len(case["expected"]["item_id"])
+    examples = [
+        serialized(
+            {
+                name: values[row] if isinstance(values, list) else values
+                for name, values in case["inputs"].items()
+            }
+        )
+        for row in range(rows)
+    ]
+    name = f"{case['signature']}_examples"
+    return {**case, "signature": name, "inputs": {"examples": examples}}
 
 
 def unused_name(known: Sequence[str]) -> str:

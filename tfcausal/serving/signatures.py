@@ -1,23 +1,28 @@
 """The signatures of an exported model, in stock TensorFlow ops.
 
 serving_default(user_id)                   -> item_id, score
-recommend(user_id, k, CAUSE_weight, ..., exclude_item_id, exclude_seen)
+recommend(user_id, k, do, CAUSE_weight, ..., exclude_item_id, allow_item_id,
+          exclude_seen)
                       -> item_id, score, score_CAUSE, ..., count, known_user
+recommend_examples(examples)               -> what recommend returns
 explain(user_id, item_id)                  -> score, score_CAUSE, ..., known_user
 user_embedding(user_id)                    -> embedding, known_user
 item_embedding(item_id)                    -> embedding
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.evaluation.ranking import LARGEST_SCORE, ItemLists, best_k, tiled
+from tfcausal.evaluation.ranking import LARGEST_SCORE, ItemLists, tiled
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors
+from tfcausal.serving.exact_search import Limits, search
+from tfcausal.serving.examples import of_examples
+from tfcausal.serving.presets import Presets
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
 
@@ -34,7 +39,8 @@ class ServingModel(tf.Module):
     that the same product gives them the most popular items.
 
     Cost:
-        A request of B users holds one [B * num_queries, num_items] matrix of scores.
+        The catalogue is scored in blocks, some 64 MB of scores at a time; see
+        `exact_search.search`.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class ServingModel(tf.Module):
         seen: ItemLists,
         popularity: Int64s,
         known: Bools,
+        presets: Presets | None = None,
         k: int = DEFAULT_K,
     ) -> None:
         """Makes the model's variables and tables.
@@ -59,6 +66,8 @@ class ServingModel(tf.Module):
             popularity: [num_items] int64, what an unknown user is answered by.
             known: [num_users] bool, whose vectors were learned; the others are answered
                 as unknown ones.
+            presets: Weights of causes that requests ask for by name (`do`); None for
+                no such names.
             k: Length of the lists of `serving_default`.
         """
         super().__init__(name="tfcausal")
@@ -84,6 +93,19 @@ class ServingModel(tf.Module):
         self.never = _constant(never, "never")
         self.largest = _constant(np.abs(candidates).max(axis=0), "largest")
         self.known = _constant(known, "known")
+        # Row 0 is for requests that name none, -1 for names that are not there.
+        presets = presets or {}
+        self._preset_names = list(presets)
+        self.preset_rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(["", *presets]), tf.range(len(presets) + 1)
+            ),
+            -1,
+        )
+        rows = [[one[cause] for cause in self._causes] for one in presets.values()]
+        self.preset_weights = _constant(
+            np.asarray([[1.0] * len(self._causes), *rows], np.float32), "preset_weights"
+        )
         self.seen_offsets = _constant(seen.offsets, "seen_offsets")
         self.seen_items = _constant(seen.items, "seen_items")
         self.seen_item_ids = tf.function(
@@ -95,18 +117,43 @@ class ServingModel(tf.Module):
         ids = tf.TensorSpec([None], tf.string)
         return {
             "serving_default": concrete(self._top_k, user_id=ids),
-            "recommend": concrete(self._recommend, user_id=ids, **self._wishes()),
+            **self._requests("recommend", self._recommend, user_id=ids),
             "explain": concrete(self._explain, user_id=ids, item_id=ids),
             "user_embedding": concrete(self._user_embedding, user_id=ids),
             "item_embedding": concrete(self._item_embedding, item_id=ids),
         }
 
+    def _requests(
+        self, name: str, function: Callable[..., Any], **asker: tf.TensorSpec
+    ) -> dict[str, Any]:
+        """Returns a signature for lists in its two forms.
+
+        Args:
+            name: Of the signature whose inputs have names; `NAME_examples` is that of
+                serialized tf.train.Example.
+            function: What makes the lists.
+            **asker: What says whom they are for.
+        """
+        wishes = self._wishes()
+        usual = {f"{cause}_weight": 1.0 for cause in self._causes}
+        usual |= {"k": self.k, "exclude_seen": 1}
+        examples = of_examples(function, {**asker, **wishes}, usual)
+        return {
+            name: concrete(function, **asker, **wishes),
+            f"{name}_examples": concrete(
+                examples, examples=tf.TensorSpec([None], tf.string)
+            ),
+        }
+
     def _wishes(self) -> dict[str, tf.TensorSpec]:
         """Returns what a request for lists says beside whom they are for."""
         weight = tf.TensorSpec([None], tf.float32)
+        items = tf.TensorSpec([None, None], tf.string)
         return {
             "k": tf.TensorSpec([], tf.int32),
-            "exclude_item_id": tf.TensorSpec([None, None], tf.string),
+            "do": tf.TensorSpec([None], tf.string),
+            "exclude_item_id": items,
+            "allow_item_id": items,
             "exclude_seen": tf.TensorSpec([], tf.bool),
             **{f"{cause}_weight": weight for cause in self._causes},
         }
@@ -122,10 +169,10 @@ class ServingModel(tf.Module):
 
     def _top_k(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         users = self._users(user_id)
-        nobody = tf.zeros([tf.shape(user_id)[0], 0], tf.int64)
         queries = self._queries(users, tf.ones([1, self._dim]))
+        nothing = tf.fill([tf.shape(user_id)[0], 0], "")
         scores, items, listed = self._rank(
-            queries, users, tf.constant(self.k), nobody, tf.constant(True)
+            queries, users, tf.constant(self.k), nothing, nothing, tf.constant(True)
         )
         return {
             "item_id": self._item_ids(items),
@@ -133,30 +180,35 @@ class ServingModel(tf.Module):
         }
 
     def _recommend(
-        self,
-        user_id: tf.Tensor,
-        k: tf.Tensor,
-        exclude_item_id: tf.Tensor,
-        exclude_seen: tf.Tensor,
-        **weights: tf.Tensor,
+        self, k: tf.Tensor, exclude_seen: tf.Tensor, **inputs: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        inputs = of_equal_rows(
-            "user_id", user_id=user_id, exclude_item_id=exclude_item_id, **weights
-        )
+        inputs = of_equal_rows("user_id", **inputs)
         users = self._users(inputs["user_id"])
         queries = self._queries(users, self._scale(inputs))
-        return self._lists(users, queries, k, inputs["exclude_item_id"], exclude_seen)
+        return self._lists(users, queries, k, exclude_seen, inputs)
 
     def _scale(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns [B, dim]: the weight that a request gives to each coordinate."""
+        rows = self.preset_rows.lookup(inputs["do"])
+        names = ", ".join(self._preset_names)
+        known = tf.debugging.Assert(
+            tf.reduce_all(rows >= 0),
+            [
+                f"`do` must be one of {names or 'no names'} or empty; got",
+                _as_text(inputs["do"][rows < 0]),
+            ],
+        )
+        with tf.control_dependencies([known]):
+            presets = tf.gather(self.preset_weights, rows)
         parts = []
-        for cause, part in self._causes.items():
+        for place, (cause, part) in enumerate(self._causes.items()):
             weight = inputs[f"{cause}_weight"]
             tf.debugging.Assert(
                 tf.reduce_all(tf.math.is_finite(weight)),
                 [f"`{cause}_weight` must be finite; got", weight],
             )
-            parts.append(tf.repeat(weight[:, None], part.stop - part.start, axis=1))
+            weight = weight[:, None] * presets[:, place : place + 1]
+            parts.append(tf.repeat(weight, part.stop - part.start, axis=1))
         return tf.concat(parts, axis=1)
 
     def _lists(
@@ -164,14 +216,33 @@ class ServingModel(tf.Module):
         users: tf.Tensor,
         queries: tf.Tensor,
         k: tf.Tensor,
-        exclude_item_id: tf.Tensor,
         exclude_seen: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        positive = tf.debugging.Assert(k >= 1, ["`k` must be at least 1; got", k])
+        """Returns what signatures for lists do.
+
+        Args:
+            users: [B] int64, whose seen items may be left out.
+            queries: [B, num_queries, dim + 1] float32.
+            k: [] int32 for all, or [B] of each.
+            exclude_seen: [] bool for all, or [B] of each.
+            inputs: `exclude_item_id` and `allow_item_id`, [B, any] string.
+        """
+        positive = tf.debugging.Assert(
+            tf.reduce_all(k >= 1), ["`k` must be at least 1; got", k]
+        )
         with tf.control_dependencies([positive]):
-            k = tf.identity(k)
-        excluded = self._items(exclude_item_id)
-        scores, items, listed = self._rank(queries, users, k, excluded, exclude_seen)
+            lengths = tf.reshape(k, [-1, 1])
+        scores, items, listed = self._rank(
+            queries,
+            users,
+            tf.reduce_max(tf.concat([lengths, [[1]]], axis=0)),
+            inputs["exclude_item_id"],
+            inputs["allow_item_id"],
+            exclude_seen,
+        )
+        listed &= tf.range(tf.shape(items)[1]) < lengths
+        items = tf.where(listed, items, UNKNOWN_INDEX)
         terms, _ = self._terms(queries, items)
         return {
             "item_id": self._item_ids(items),
@@ -218,11 +289,9 @@ class ServingModel(tf.Module):
     def _known_items(self, item_id: tf.Tensor) -> tf.Tensor:
         items = self._items(item_id)
         known = items != UNKNOWN_INDEX
-        # Status messages are UTF-8, and a client cannot read one that is not.
-        shown = tf.strings.unicode_transcode(item_id[~known], "UTF-8", "UTF-8")
         tf.debugging.Assert(
             tf.reduce_all(known),
-            ["`item_id` must be in the catalogue; unknown:", shown],
+            ["`item_id` must be in the catalogue; unknown:", _as_text(item_id[~known])],
             summarize=10,
         )
         return items
@@ -252,7 +321,8 @@ class ServingModel(tf.Module):
         queries: tf.Tensor,
         users: tf.Tensor,
         k: tf.Tensor,
-        excluded: tf.Tensor,
+        exclude_item_id: tf.Tensor,
+        allow_item_id: tf.Tensor,
         exclude_seen: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns scores, items and whether a place is filled, each [B, at most k]."""
@@ -260,21 +330,30 @@ class ServingModel(tf.Module):
         ends = tf.where(exclude_seen, tf.gather(self.seen_offsets, users + 1), starts)
         seen = tf.ragged.range(starts, ends)
         seen_items = tf.gather(self.seen_items, seen.flat_values)
-        # Unknown ids and padding are index 0, which is never shown anyway.
-        rows = tf.repeat(tf.range(tf.size(users, tf.int64)), tf.shape(excluded)[1])
-        owners = tf.concat([seen.value_rowids(), rows], axis=0)
-        hidden = tf.concat(
-            [tf.cast(seen_items, tf.int64), tf.reshape(excluded, [-1])], axis=0
-        )
-        scores, items = best_k(
+        met = tf.stack([seen.value_rowids(), tf.cast(seen_items, tf.int64)], axis=1)
+        scores, items = search(
             queries,
             self.candidates,
             self.never,
-            tf.stack([owners, hidden], axis=1),
+            Limits(
+                hidden=tf.concat([met, self._pairs(exclude_item_id)], axis=0),
+                limited=tf.reduce_any(tf.not_equal(allow_item_id, ""), axis=1),
+                allowed=self._pairs(allow_item_id),
+            ),
             tf.minimum(k, self._num_items - 1),
         )
         listed = scores > -np.inf
         return scores, tf.where(listed, tf.cast(items, tf.int64), 0), listed
+
+    def _pairs(self, item_id: tf.Tensor) -> tf.Tensor:
+        """Returns [n, 2] int64: a place in the batch, and an item named there.
+
+        Unknown ids and padding are index 0, which is never shown anyway.
+        """
+        items = self._items(item_id)
+        rows = tf.range(tf.shape(items, tf.int64)[0])
+        owners = tf.broadcast_to(rows[:, None], tf.shape(items))
+        return tf.reshape(tf.stack([owners, items], axis=2), [-1, 2])
 
     def _terms(
         self, queries: tf.Tensor, items: tf.Tensor
@@ -311,6 +390,12 @@ def concrete(function: Any, **inputs: tf.TensorSpec) -> Any:
     return tf.function(function).get_concrete_function(**named)
 
 
+def input_specs(signature: Any) -> dict[str, tf.TensorSpec]:
+    """Returns the shape and type of each input of a concrete function."""
+    specs = tf.nest.flatten(signature.structured_input_signature)
+    return {spec.name: spec for spec in specs}
+
+
 def of_equal_rows(ids: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns the inputs once all are known to have a row for each of the ids."""
     num_rows = tf.shape(inputs[ids])[0]
@@ -328,6 +413,11 @@ def of_equal_rows(ids: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     # Whatever comes after waits, or it would fail first and say less.
     with tf.control_dependencies(checks):
         return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def _as_text(names: tf.Tensor) -> tf.Tensor:
+    """Returns names for a message: a client cannot read one that is not UTF-8."""
+    return tf.strings.unicode_transcode(names, "UTF-8", "UTF-8")
 
 
 def _line_numbers(path: Path) -> tf.lookup.StaticHashTable:

@@ -7,6 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfcausal.serving import predict_protos
+from tfcausal.serving.signatures import input_specs
+
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 _log = logging.getLogger(__name__)
 
@@ -24,9 +27,7 @@ def write_warmup(
     Returns:
         Whether they were written; without tensorflow-serving-api they are not.
     """
-    try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ImportError:
+    if not predict_protos.AVAILABLE:
         _log.warning(
             "No warm-up requests: they need `pip install tensorflow-serving-api`."
         )
@@ -35,16 +36,11 @@ def write_warmup(
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for case in cases:
-            structure = signatures[case["signature"]].structured_input_signature
-            dtypes = {spec.name: spec.dtype for spec in tf.nest.flatten(structure)}
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = name
-            request.model_spec.signature_name = case["signature"]
-            for key, values in case["inputs"].items():
-                tensor = tf.make_tensor_proto(values, dtypes[key])
-                request.inputs[key].CopyFrom(tensor)
-            log = prediction_log_pb2.PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(request=request)
+            request = predict_protos.predict_request(
+                name,
+                case["signature"],
+                input_specs(signatures[case["signature"]]),
+                case["inputs"],
             )
-            writer.write(log.SerializeToString())
+            writer.write(predict_protos.prediction_log(request).SerializeToString())
     return True

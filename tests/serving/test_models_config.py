@@ -1,0 +1,77 @@
+"""models.config as TensorFlow Serving reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfcausal.errors import InputError
+from tfcausal.serving.models_config import (
+    exported_models,
+    read_labels,
+    relabelled,
+    write_config,
+)
+
+text_format = pytest.importorskip("google.protobuf.text_format")
+server_config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("dice/1", "dice/3", "mf/2", "unfinished/1", "dice/3-scann"):
+        (tmp_path / name).mkdir(parents=True)
+        if not name.startswith("unfinished"):
+            (tmp_path / name / "manifest.json").write_text("{}")
+    return tmp_path
+
+
+def parsed(path: Path) -> list[Any]:
+    config = text_format.Parse(path.read_text(), server_config.ModelServerConfig())
+    return list(config.model_config_list.config)
+
+
+def test_finds_finished_versions(root: Path) -> None:
+    assert exported_models(root) == {"dice": [1, 3], "mf": [2]}
+
+
+def test_serves_the_last_and_the_labelled(root: Path) -> None:
+    labels = relabelled({}, ["dice:stable=1", "dice:canary=3"])
+    dice, mf = parsed(write_config(root, labels, "/srv"))
+    assert (dice.name, dice.base_path) == ("dice", "/srv/dice")
+    assert list(dice.model_version_policy.specific.versions) == [1, 3]
+    assert dict(dice.version_labels) == {"stable": 1, "canary": 3}
+    assert mf.model_version_policy.latest.num_versions == 1
+    assert not mf.version_labels
+
+
+def test_labels_are_kept_moved_and_taken_off(root: Path) -> None:
+    write_config(root, {"dice": {"stable": 1, "canary": 3}})
+    labels = relabelled(read_labels(root), ["dice:stable=3", "dice:canary="])
+    assert labels == {"dice": {"stable": 3}}
+    write_config(root, labels)
+    assert read_labels(root)["dice"] == {"stable": 3}
+
+
+@pytest.mark.parametrize(
+    "text", ["dice", "dice:stable", ":stable=1", "dice:=1", "a:b=c"]
+)
+def test_refuses_other_forms(text: str) -> None:
+    with pytest.raises(InputError, match="must be MODEL:LABEL=VERSION"):
+        relabelled({}, [text])
+
+
+def test_refuses_what_is_not_there(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must name a label that is there"):
+        relabelled({"dice": {"stable": 1}}, ["dice:canary="])
+    before = write_config(root, {}).read_text()
+    with pytest.raises(InputError, match="must be an exported version; got 2"):
+        write_config(root, {"dice": {"stable": 2}})
+    with pytest.raises(InputError, match="must be an exported version"):
+        write_config(root, {"nothing": {"stable": 1}})
+    assert (root / "models.config").read_text() == before
+    with pytest.raises(InputError, match="must hold exported models"):
+        write_config(tmp_path / "empty", {})
+    (root / "models.config").write_text("no protobuf {")
+    with pytest.raises(InputError, match="must be a ModelServerConfig"):
+        read_labels(root)

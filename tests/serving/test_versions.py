@@ -1,0 +1,41 @@
+"""Which versions there are, and which are removed."""
+
+from pathlib import Path
+
+import pytest
+
+from tfcausal.errors import InputError
+from tfcausal.serving.versions import next_version, retire, versions
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").touch()
+
+
+def test_old_versions_go_with_their_indexes(tmp_path: Path) -> None:
+    make(tmp_path, "1", "1-scann", "2", "9", "10", "10-scann", "other", ".11.partial")
+    assert retire(tmp_path, 2) == [1, 2]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"9", "10", "10-scann", "other", ".11.partial"}
+    assert next_version(tmp_path) == 11
+
+
+def test_labelled_versions_stay(tmp_path: Path) -> None:
+    make(tmp_path, "1", "2", "3", "4")
+    assert retire(tmp_path, 1, labelled=[2]) == [1, 3]
+    assert versions(tmp_path) == [2, 4]
+
+
+def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
+    make(tmp_path, ".1.retired", "2")
+    assert retire(tmp_path, 1) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_one_version_is_kept(tmp_path: Path) -> None:
+    make(tmp_path, "1")
+    with pytest.raises(InputError, match="`keep` must be at least 1; got 0"):
+        retire(tmp_path, 0)
+    assert versions(tmp_path) == [1]

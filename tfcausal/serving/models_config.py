@@ -1,0 +1,150 @@
+"""`models.config`: which models and versions TensorFlow Serving loads, with labels.
+
+The format is TensorFlow Serving's own, ModelServerConfig as protobuf text. A client
+asks for a version by its label, such as `stable`, and never for a number.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tfcausal.errors import InputError
+from tfcausal.schema.manifest import FILE_NAME
+from tfcausal.serving.versions import versions
+
+CONFIG_FILE = "models.config"
+Labels = Mapping[str, Mapping[str, int]]
+"""Model to label to version."""
+
+
+def exported_models(root: Path) -> dict[str, list[int]]:
+    """Returns the models under a folder with their finished versions, ascending."""
+    found = {}
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        finished = [
+            version
+            for version in versions(folder)
+            if (folder / str(version) / FILE_NAME).is_file()
+        ]
+        if finished:
+            found[folder.name] = finished
+    return found
+
+
+def read_labels(root: Path) -> dict[str, dict[str, int]]:
+    """Reads the labels in `root`/models.config; none where there is no such file.
+
+    Raises:
+        InputError: If it is no ModelServerConfig.
+        ImportError: If tensorflow-serving-api is not installed.
+    """
+    path = root / CONFIG_FILE
+    if not path.is_file():
+        return {}
+    proto, text_format = _protobuf()
+    try:
+        config = text_format.Parse(
+            path.read_text(encoding="utf-8"), proto.ModelServerConfig()
+        )
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`{path}` must be a ModelServerConfig of TensorFlow Serving; got {error}. "
+            "Mend or remove it."
+        ) from error
+    return {
+        one.name: dict(one.version_labels)
+        for one in config.model_config_list.config
+        if one.version_labels
+    }
+
+
+def write_config(root: Path, labels: Labels, base_path: str = "/models") -> Path:
+    """Writes `root`/models.config for all models exported there.
+
+    The last version of a model is served, and all that have a label.
+
+    Args:
+        root: Folder of all exported models.
+        labels: Model to label to version; see `relabelled`.
+        base_path: Where the server finds `root`.
+    Returns:
+        The file.
+    Raises:
+        InputError: If nothing is exported there, or a labelled model or version is not.
+        ImportError: If tensorflow-serving-api is not installed.
+    """
+    models = exported_models(root)
+    if not models:
+        raise InputError(
+            f"`{root}` must hold exported models; it holds none. Run `tfcausal export "
+            f"--root={root}` first."
+        )
+    _require_exported(labels, models)
+    proto, text_format = _protobuf()
+    config = proto.ModelServerConfig()
+    for name, finished in models.items():
+        one = config.model_config_list.config.add()
+        one.name = name
+        one.base_path = str(PurePosixPath(base_path, name))
+        one.model_platform = "tensorflow"
+        of_model = labels.get(name, {})
+        if of_model:
+            served = sorted({finished[-1], *of_model.values()})
+            one.model_version_policy.specific.versions.extend(served)
+            for label in sorted(of_model):
+                one.version_labels[label] = of_model[label]
+        else:
+            one.model_version_policy.latest.num_versions = 1
+    path = root / CONFIG_FILE
+    partial = root / f".{CONFIG_FILE}.partial"
+    partial.write_text(text_format.MessageToString(config), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
+    """Returns labels with changes such as `dice:stable=3`; `dice:stable=` takes it off.
+
+    Raises:
+        InputError: If a change has another form, or takes off what is not there.
+    """
+    changed = {name: dict(of_model) for name, of_model in labels.items()}
+    for text in changes:
+        name, _, rest = text.partition(":")
+        label, equals, version = rest.partition("=")
+        if not (name and label and equals) or (version and not version.isdecimal()):
+            raise InputError(
+                f"`--label` must be MODEL:LABEL=VERSION; got {text}. Write it as "
+                "--label dice:stable=3, or --label dice:stable= to take it off."
+            )
+        of_model = changed.setdefault(name, {})
+        if version:
+            of_model[label] = int(version)
+        elif of_model.pop(label, None) is None:
+            raise InputError(
+                f"`--label {text}` must name a label that is there; {name} has "
+                f"{', '.join(sorted(of_model)) or 'none'}."
+            )
+    return changed
+
+
+def _require_exported(labels: Labels, models: Mapping[str, list[int]]) -> None:
+    for name, of_model in labels.items():
+        for label, version in of_model.items():
+            if version not in models.get(name, []):
+                there = ", ".join(map(str, models.get(name, []))) or "none"
+                raise InputError(
+                    f"`{name}:{label}` must be an exported version; got {version}, "
+                    f"and there are: {there}."
+                )
+
+
+def _protobuf() -> tuple[Any, Any]:
+    try:
+        from google.protobuf import text_format
+        from tensorflow_serving.config import model_server_config_pb2
+    except ImportError as error:
+        raise ImportError(
+            "models.config needs `pip install tensorflow-serving-api`."
+        ) from error
+    return model_server_config_pb2, text_format

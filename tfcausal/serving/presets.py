@@ -1,0 +1,143 @@
+"""Weights of causes that requests ask for by name, found when a model is exported.
+
+as_trained           the model as it left training
+best_on_validation   what `tfcausal calibrate` chose for a metric
+interest_only        do(every other cause = 0)
+popularity_neutral   lists as popular in the mean as what users choose by themselves
+
+A model has those that its causes can express. All are relative to the export: weight 1
+is the vectors that were exported.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tfcausal.data.interactions import CheckedDataset
+from tfcausal.errors import InputError
+from tfcausal.evaluation.calibration import PULLS, Calibration, calibrate
+from tfcausal.evaluation.validation import evaluation_set
+from tfcausal.schema.dataset import VALIDATION
+from tfcausal.schema.protocol import protocol
+from tfcausal.schema.vectors import POPULARITY_CAUSE, CausalVectors
+
+Presets = Mapping[str, Mapping[str, float]]
+"""Name to the weight of every cause."""
+
+AS_TRAINED, BEST, INTEREST, NEUTRAL = (
+    "as_trained",
+    "best_on_validation",
+    "interest_only",
+    "popularity_neutral",
+)
+_INTEREST_CAUSE = "interest"
+_NUM_USERS = 1000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """How the preset `popularity_neutral` was found.
+
+    Attributes:
+        weights: Cause to weight.
+        target: The mean popularity that lists should have.
+        reached: What they have on validation with these weights.
+        k: Length of the lists.
+        num_users: Validation users that were ranked for.
+    """
+
+    weights: Mapping[str, float]
+    target: float
+    reached: float
+    k: int
+    num_users: int
+
+
+def known_presets(
+    vectors: CausalVectors, calibration: Calibration | None
+) -> dict[str, dict[str, float]]:
+    """Returns the presets that need no search.
+
+    Args:
+        vectors: What is exported, calibrated or as trained.
+        calibration: What was applied to them; None for vectors as trained.
+    """
+    ones = dict.fromkeys(vectors.causes, 1.0)
+    found = {}
+    if calibration is None:
+        found[AS_TRAINED] = ones
+    else:
+        if calibration.target is None:
+            found[BEST] = ones
+        # A cause that was calibrated away cannot be brought back.
+        if all(calibration.weights.values()):
+            undone = {cause: 1 / one for cause, one in calibration.weights.items()}
+            found[AS_TRAINED] = {POPULARITY_CAUSE: 0.0} | undone
+    if _INTEREST_CAUSE in vectors.causes and len(vectors.causes) > 1:
+        found[INTEREST] = dict.fromkeys(vectors.causes, 0.0) | {_INTEREST_CAUSE: 1.0}
+    return found
+
+
+def popularity_neutral(
+    vectors: CausalVectors, dataset: CheckedDataset, k: int, target: float | None
+) -> Neutral | None:
+    """Finds the weight at which lists are as popular as what users choose themselves.
+
+    One cause moves: conformity, or popularity where the vectors have no conformity or
+    its weights from 0 to 2 do not reach the target.
+
+    Args:
+        vectors: What is exported.
+        dataset: What the run was trained on, with a validation part.
+        k: Length of the lists.
+        target: The mean popularity that lists should have, in interactions of the train
+            window; None for the mean over validation users of what they chose there.
+    Returns:
+        The weights; None if no target was asked for and the model has no such cause, or
+        its weights do not reach what users choose.
+    Raises:
+        InputError: If a target was asked for and cannot be reached.
+    """
+    try:
+        return _reach(vectors, dataset, k, target)
+    except InputError as error:
+        if target is not None:
+            raise
+        _log.warning("No preset %s: %s", NEUTRAL, error)
+        return None
+
+
+def _reach(
+    vectors: CausalVectors, dataset: CheckedDataset, k: int, target: float | None
+) -> Neutral:
+    if not any(cause in vectors.causes for cause in PULLS):
+        raise InputError(
+            f"`{NEUTRAL}` must move one of {', '.join(PULLS)}; got a model with "
+            f"{', '.join(vectors.causes)}. Run `tfcausal calibrate`, and export with "
+            "--calibrated, which adds popularity."
+        )
+    chosen = replace(protocol("dice"), ks=(k,))
+    against = evaluation_set(dataset, VALIDATION, chosen)
+    if target is None:
+        users = np.flatnonzero(against.positives.lengths).astype(np.int32)
+        owners, items = against.positives.of(users)
+        totals = np.bincount(owners, weights=against.popularity[items])
+        target = float((totals / against.positives.lengths[users]).mean())
+    found = calibrate(
+        vectors,
+        against,
+        chosen,
+        metric=f"recall@{k}",
+        target_popularity=target,
+        num_users=_NUM_USERS,
+    )
+    if found.shift:
+        raise InputError(
+            f"`{NEUTRAL}` must reach a mean popularity of {target:.6g} by a weight of "
+            "conformity from 0 to 2; it does not. Run `tfcausal calibrate`, and export "
+            "with --calibrated, which adds popularity."
+        )
+    return Neutral(found.weights, target, found.value, k, found.num_users)
