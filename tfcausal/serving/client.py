@@ -60,8 +60,8 @@ class HistoryExplanation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Asker:
-    """Whom a list is for.
+class Asker:
+    """Whom a list is for; `Recommender.user` and `Recommender.history` make it.
 
     Attributes:
         suffix: What the signatures that take them have behind their names.
@@ -73,7 +73,7 @@ class _Asker:
     suffix: str
     known: str
     inputs: Mapping[str, tf.Tensor]
-    seen: Callable[[], Collection[str]]
+    seen: Callable[[], Sequence[str]]
 
 
 class Recommender:
@@ -110,7 +110,7 @@ class Recommender:
             InputError: If k is below 1, a cause is unknown, or a weight is not finite
                 or too large.
         """
-        return self._listed(self._user(user_id), k, weights, exclude, exclude_seen)
+        return self._listed(self.user(user_id), k, weights, exclude, exclude_seen)
 
     def recommend_history(
         self,
@@ -135,7 +135,7 @@ class Recommender:
             InputError: If the model takes no histories, k is below 1, a cause is
                 unknown, or a weight is not finite or too large.
         """
-        asker = self._history(history)
+        asker = self.history(history)
         return self._listed(asker, k, weights, exclude, exclude_seen)
 
     def explain(self, user_id: str, item_id: str) -> Recommendation:
@@ -171,7 +171,7 @@ class Recommender:
         answer = self._call(
             "explain_history",
             item_id=tf.constant([item_id]),
-            **self._history(history).inputs,
+            **self.history(history).inputs,
         )
         if not answer["known_history"][0]:
             raise InputError(
@@ -198,7 +198,7 @@ class Recommender:
 
     def knows_user(self, user_id: str) -> bool:
         """Returns whether the model was trained on the user."""
-        return self._embedded(self._user(user_id))[1]
+        return self.knows(self.user(user_id))
 
     def knows_history(self, history: Sequence[str]) -> bool:
         """Returns whether the model knows an item of the history.
@@ -206,16 +206,67 @@ class Recommender:
         Raises:
             InputError: If the model takes no histories.
         """
-        return self._embedded(self._history(history))[1]
+        return self.knows(self.history(history))
 
-    def _user(self, user_id: str) -> _Asker:
+    def knows(self, asker: Asker) -> bool:
+        """Returns whether the model has learned something of whom a list is for."""
+        return self._embedded(asker)[1]
+
+    def lists(
+        self, asker: Asker, k: int, weightings: Sequence[Mapping[str, float]]
+    ) -> list[list[Recommendation]]:
+        """Returns the lists of many weightings in one request, without what was met.
+
+        The model answers them, also where an index was loaded.
+
+        Args:
+            asker: Whom they are for.
+            k: Their length; shorter where there are no more items.
+            weightings: Cause to weight, as `recommend` takes it, for each list.
+        Returns:
+            A list for each weighting.
+        Raises:
+            InputError: If k is below 1, a cause is unknown, or a weight is not finite
+                or too large.
+        """
+        _require_positive(k)
+        return self._answered(asker, k, [self._full(one) for one in weightings])
+
+    def terms(self, asker: Asker, item_ids: Sequence[str]) -> dict[str, Float32s]:
+        """Returns what each cause adds to the scores of items at weight 1.
+
+        Args:
+            asker: Whom the scores are for.
+            item_ids: The items.
+        Returns:
+            Cause to [num_queries, n] float32; the score is the largest sum over a
+            query's terms.
+        Raises:
+            InputError: If an item is unknown.
+        """
+        queries, _ = self._embedded(asker)
+        answer = self._call("item_embedding", item_id=tf.constant(item_ids, tf.string))
+        vectors = answer["embedding"]
+        return {
+            cause: queries[:, part] @ vectors[:, part].T
+            for cause, part in self.causes.items()
+        }
+
+    def user(self, user_id: str) -> Asker:
+        """Returns a user as one whom lists are for, known or not."""
+
         def seen() -> list[str]:
             ids = self._model.seen_item_ids(tf.constant(user_id)).numpy().tolist()
             return [item.decode() for item in ids]
 
-        return _Asker("", "known_user", {"user_id": tf.constant([user_id])}, seen)
+        return Asker("", "known_user", {"user_id": tf.constant([user_id])}, seen)
 
-    def _history(self, history: Sequence[str]) -> _Asker:
+    def history(self, history: Sequence[str]) -> Asker:
+        """Returns whoever has met these items, the latest last, likewise.
+
+        Raises:
+            InputError: If the model takes no histories.
+        """
         if "recommend_of_history" not in self._model.signatures:
             raise InputError(
                 "`history` must be given to a model whose users are histories; the "
@@ -223,49 +274,71 @@ class Recommender:
                 "of histories."
             )
         rows = tf.constant([list(history)], tf.string)
-        return _Asker(
-            "_of_history", "known_history", {"history": rows}, lambda: history
-        )
+        return Asker("_of_history", "known_history", {"history": rows}, lambda: history)
 
-    def _embedded(self, asker: _Asker) -> tuple[Float32s, bool]:
+    def _embedded(self, asker: Asker) -> tuple[Float32s, bool]:
         """Returns [num_queries, dim], and whether the model knows whose they are."""
         answer = self._call(f"user_embedding{asker.suffix}", **asker.inputs)
         return answer["embedding"][0], bool(answer[asker.known][0])
 
     def _listed(
         self,
-        asker: _Asker,
+        asker: Asker,
         k: int,
         weights: Mapping[str, float] | None,
         exclude: Collection[str],
         exclude_seen: bool,
     ) -> list[Recommendation]:
-        if k < 1:
-            raise InputError(f"`k` must be at least 1; got {k}.")
-        full = self._full_weights(weights or {})
+        _require_positive(k)
+        full = self._full(weights or {})
         if self._index is not None:
             queries, known = self._embedded(asker)
             if known:
                 met = asker.seen() if exclude_seen else ()
                 return self._through_index(queries, k, full, {*exclude, *met})
+        return self._answered(
+            asker, k, [full], exclude=exclude, exclude_seen=exclude_seen
+        )[0]
+
+    def _answered(
+        self,
+        asker: Asker,
+        k: int,
+        weightings: Sequence[Mapping[str, float]],
+        *,
+        exclude: Collection[str] = (),
+        exclude_seen: bool = True,
+    ) -> list[list[Recommendation]]:
+        """Returns what the model itself answers to full weights, a list for each."""
+        rows = len(weightings)
         answer = self._call(
             f"recommend{asker.suffix}",
             k=tf.constant(min(k, np.iinfo(np.int32).max)),
-            exclude_item_id=tf.constant([["", *exclude]]),
+            exclude_item_id=tf.constant([["", *exclude]] * rows),
             exclude_seen=tf.constant(exclude_seen),
-            **{f"{cause}_weight": tf.constant([full[cause]]) for cause in self.causes},
-            **asker.inputs,
+            **{
+                f"{cause}_weight": tf.constant(
+                    [weights[cause] for weights in weightings], tf.float32
+                )
+                for cause in self.causes
+            },
+            **{
+                name: tf.repeat(one, rows, axis=0) for name, one in asker.inputs.items()
+            },
         )
         return [
-            Recommendation(
-                answer["item_id"][0, place].decode(),
-                float(answer["score"][0, place]),
-                {
-                    cause: float(answer[f"score_{cause}"][0, place])
-                    for cause in self.causes
-                },
-            )
-            for place in range(answer["count"][0])
+            [
+                Recommendation(
+                    answer["item_id"][row, place].decode(),
+                    float(answer["score"][row, place]),
+                    {
+                        cause: float(answer[f"score_{cause}"][row, place])
+                        for cause in self.causes
+                    },
+                )
+                for place in range(answer["count"][row])
+            ]
+            for row in range(rows)
         ]
 
     def _through_index(
@@ -298,7 +371,7 @@ class Recommender:
             for place in np.argsort(-best, kind="stable")[:k].tolist()
         ]
 
-    def _full_weights(self, weights: Mapping[str, float]) -> dict[str, float]:
+    def _full(self, weights: Mapping[str, float]) -> dict[str, float]:
         for cause, weight in weights.items():
             if cause not in self.causes:
                 raise unknown_name("cause", cause, self.causes)
@@ -318,6 +391,11 @@ class Recommender:
             words = message.splitlines()[0].replace("[", "").replace("]", "")
             raise InputError(f"{words}.") from error
         return {name: value.numpy() for name, value in answer.items()}
+
+
+def _require_positive(k: int) -> None:
+    if k < 1:
+        raise InputError(f"`k` must be at least 1; got {k}.")
 
 
 def load(model_dir: Path, *, index: bool = False) -> Recommender:
