@@ -26,6 +26,7 @@ VERBS = (
     "index",
     "recommend",
     "explain",
+    "report",
     "reproduce",
     "doctor",
 )
