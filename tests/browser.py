@@ -7,6 +7,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import tempfile
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 120
+"""Seconds without a word after which a browser is given up."""
 _READS, _WRITES = 3, 4
 """The descriptors that --remote-debugging-pipe talks through."""
 
@@ -107,6 +110,8 @@ class Tab:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._reads], [], [], PATIENCE)
+            assert ready, "the browser is silent"
             read = os.read(self._reads, 1 << 16)
             assert read, "the browser has ended"
             self._buffer += read
