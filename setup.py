@@ -22,7 +22,7 @@ setup(
     packages=find_packages(
         include=["tfcausal", "tfcausal.*", "beam_jobs", "beam_jobs.*"]
     ),
-    package_data={"tfcausal": ["py.typed"]},
+    package_data={"tfcausal": ["py.typed", "reports/assets/*"]},
     python_requires=">=3.11",
     install_requires=[
         # ScaNN's operation is built for one minor version of TensorFlow, and

@@ -125,3 +125,29 @@ def test_every_test_file_is_a_test_target() -> None:
     build = (ROOT / "BUILD").read_text(encoding="utf-8")
     assert 'for path in glob(["tests/**/test_*.py"])' in build
     assert "py_test(" in build
+
+
+def packaged_data(setup: str, root: Path) -> set[str]:
+    """Returns the files that `package_data` of a setup.py takes into a wheel."""
+    (patterns,) = (
+        ast.literal_eval(node.value)
+        for node in ast.walk(ast.parse(setup))
+        if isinstance(node, ast.keyword) and node.arg == "package_data"
+    )
+    return {
+        path.relative_to(root).as_posix()
+        for package, names in patterns.items()
+        for name in names
+        for path in (root / package).glob(name)
+    }
+
+
+def test_a_wheel_has_every_data_file() -> None:
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    data = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tfcausal").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert "tfcausal/reports/assets/page.html" in data
+    assert data == packaged_data(setup, ROOT)

@@ -95,6 +95,37 @@ def test_exclusion(recommender: Recommender, dataset: CheckedDataset) -> None:
     assert recommender.recommend(f"u{USER}", 5, exclude=usual) == []
 
 
+def test_lists_of_many_weightings(recommender: Recommender) -> None:
+    weightings = [{}, {"conformity": 0}, {"interest": np.float64(-2)}]
+    asker = recommender.user(f"u{USER}")
+    assert recommender.knows(asker)
+    for found, weights in zip(
+        recommender.lists(asker, 9, weightings), weightings, strict=True
+    ):
+        alone = recommender.recommend(f"u{USER}", 9, weights)
+        assert [one.item_id for one in found] == [one.item_id for one in alone]
+        np.testing.assert_allclose(
+            [one.score for one in found], [one.score for one in alone], rtol=1e-4
+        )
+    for wrong, message in (([{"x": 1.0}], "Unknown cause"), ([{}], "at least 1")):
+        with pytest.raises(InputError, match=message):
+            recommender.lists(asker, len(wrong[0]), wrong)
+
+
+def test_terms_of_all_queries(recommender: Recommender, run: Run) -> None:
+    items = ["i7", "i3", "i60"]
+    found = recommender.terms(recommender.user(f"u{USER}"), items)
+    vectors = run.vectors()
+    assert list(found) == list(vectors.causes)
+    for cause, part in vectors.causes.items():
+        expected = (
+            vectors.queries[USER][:, part] @ vectors.candidates[[7, 3, 60], part].T
+        )
+        np.testing.assert_allclose(found[cause], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="unknown: no such item"):
+        recommender.terms(recommender.user(f"u{USER}"), ["no such item"])
+
+
 def test_an_unknown_user_gets_what_is_popular(recommender: Recommender) -> None:
     assert not recommender.knows_user("nobody")
     found = recommender.recommend("nobody", 5)

@@ -17,10 +17,10 @@ from tfcausal.serving.index import build_index, recall_at, save_searcher
 from tfcausal.serving.item_index import (
     IndexSettings,
     ItemIndex,
-    index_folder,
     load_index,
     open_index,
 )
+from tfcausal.serving.versions import index_folder
 
 pytest.importorskip("scann")
 TREE = IndexSettings(num_leaves=40, leaves_to_search=4, reorder=60)

@@ -27,6 +27,7 @@ VERBS = (
     "index",
     "recommend",
     "explain",
+    "report",
     "reproduce",
     "doctor",
 )

@@ -1,1 +1,1 @@
-"""Tables of papers, trained and tuned on any data set, and what shows them."""
+"""Tables of papers on any data set, pages of exported models, and what shows them."""

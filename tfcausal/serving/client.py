@@ -61,8 +61,8 @@ class HistoryExplanation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Asker:
-    """Whom a list is for.
+class Asker:
+    """Whom a list is for; `Recommender.user` and `Recommender.history` make it.
 
     Attributes:
         suffix: What the signatures that take them have behind their names.
@@ -74,7 +74,7 @@ class _Asker:
     suffix: str
     known: str
     inputs: Mapping[str, tf.Tensor]
-    seen: Callable[[], Collection[str]]
+    seen: Callable[[], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,9 @@ class _Wishes:
     """What a list is to be like; see `Recommender.recommend`."""
 
     k: int
-    weights: Mapping[str, float]
-    exclude: Collection[str]
-    allow: Collection[str]
-    exclude_seen: bool
+    exclude: Collection[str] = ()
+    allow: Collection[str] = ()
+    exclude_seen: bool = True
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -135,9 +134,9 @@ class Recommender:
             InputError: If k is below 1, a cause or a preset is unknown, or a weight is
                 not finite or too large.
         """
-        full = self._full_weights(weights or {}, do)
-        wishes = _Wishes(k, full, exclude, allow, exclude_seen)
-        return self._listed(self._user(user_id), wishes)
+        full = self._full(weights or {}, do)
+        wishes = _Wishes(k, exclude, allow, exclude_seen)
+        return self._listed(self.user(user_id), full, wishes)
 
     def recommend_history(
         self,
@@ -166,9 +165,9 @@ class Recommender:
             InputError: If the model takes no histories, k is below 1, a cause or a
                 preset is unknown, or a weight is not finite or too large.
         """
-        full = self._full_weights(weights or {}, do)
-        wishes = _Wishes(k, full, exclude, allow, exclude_seen)
-        return self._listed(self._history(history), wishes)
+        full = self._full(weights or {}, do)
+        wishes = _Wishes(k, exclude, allow, exclude_seen)
+        return self._listed(self.history(history), full, wishes)
 
     def explain(self, user_id: str, item_id: str) -> Recommendation:
         """Returns the score of an item for a user and each cause's term of it.
@@ -203,7 +202,7 @@ class Recommender:
         answer = self._call(
             "explain_history",
             item_id=tf.constant([item_id]),
-            **self._history(history).inputs,
+            **self.history(history).inputs,
         )
         if not answer["known_history"][0]:
             raise InputError(
@@ -230,7 +229,7 @@ class Recommender:
 
     def knows_user(self, user_id: str) -> bool:
         """Returns whether the model was trained on the user."""
-        return self._embedded(self._user(user_id))[1]
+        return self.knows(self.user(user_id))
 
     def knows_history(self, history: Sequence[str]) -> bool:
         """Returns whether the model knows an item of the history.
@@ -238,16 +237,67 @@ class Recommender:
         Raises:
             InputError: If the model takes no histories.
         """
-        return self._embedded(self._history(history))[1]
+        return self.knows(self.history(history))
 
-    def _user(self, user_id: str) -> _Asker:
+    def knows(self, asker: Asker) -> bool:
+        """Returns whether the model has learned something of whom a list is for."""
+        return self._embedded(asker)[1]
+
+    def lists(
+        self, asker: Asker, k: int, weightings: Sequence[Mapping[str, float]]
+    ) -> list[list[Recommendation]]:
+        """Returns the lists of many weightings in one request, without what was met.
+
+        The model answers them, also where an index was loaded.
+
+        Args:
+            asker: Whom they are for.
+            k: Their length; shorter where there are no more items.
+            weightings: Cause to weight, as `recommend` takes it, for each list.
+        Returns:
+            A list for each weighting.
+        Raises:
+            InputError: If k is below 1, a cause is unknown, or a weight is not finite
+                or too large.
+        """
+        full = [self._full(one) for one in weightings]
+        return self._answered(asker, _Wishes(k), full)
+
+    def terms(self, asker: Asker, item_ids: Sequence[str]) -> dict[str, Float32s]:
+        """Returns what each cause adds to the scores of items at weight 1.
+
+        Args:
+            asker: Whom the scores are for.
+            item_ids: The items.
+        Returns:
+            Cause to [num_queries, n] float32; the score is the largest sum over a
+            query's terms.
+        Raises:
+            InputError: If an item is unknown.
+        """
+        queries, _ = self._embedded(asker)
+        answer = self._call("item_embedding", item_id=tf.constant(item_ids, tf.string))
+        vectors = answer["embedding"]
+        return {
+            cause: queries[:, part] @ vectors[:, part].T
+            for cause, part in self.causes.items()
+        }
+
+    def user(self, user_id: str) -> Asker:
+        """Returns a user as one whom lists are for, known or not."""
+
         def seen() -> list[str]:
             ids = self._model.seen_item_ids(tf.constant(user_id)).numpy().tolist()
             return [item.decode() for item in ids]
 
-        return _Asker("", "known_user", {"user_id": tf.constant([user_id])}, seen)
+        return Asker("", "known_user", {"user_id": tf.constant([user_id])}, seen)
 
-    def _history(self, history: Sequence[str]) -> _Asker:
+    def history(self, history: Sequence[str]) -> Asker:
+        """Returns whoever has met these items, the latest last, likewise.
+
+        Raises:
+            InputError: If the model takes no histories.
+        """
         if "recommend_of_history" not in self._model.signatures:
             raise InputError(
                 "`history` must be given to a model whose users are histories; the "
@@ -255,54 +305,76 @@ class Recommender:
                 "of histories."
             )
         rows = tf.constant([list(history)], tf.string)
-        return _Asker(
-            "_of_history", "known_history", {"history": rows}, lambda: history
-        )
+        return Asker("_of_history", "known_history", {"history": rows}, lambda: history)
 
-    def _embedded(self, asker: _Asker) -> tuple[Float32s, bool]:
+    def _embedded(self, asker: Asker) -> tuple[Float32s, bool]:
         """Returns [num_queries, dim], and whether the model knows whose they are."""
         answer = self._call(f"user_embedding{asker.suffix}", **asker.inputs)
         return answer["embedding"][0], bool(answer[asker.known][0])
 
-    def _listed(self, asker: _Asker, wishes: _Wishes) -> list[Recommendation]:
+    def _listed(
+        self, asker: Asker, weights: Mapping[str, float], wishes: _Wishes
+    ) -> list[Recommendation]:
         # The index would have to be searched to its end for what a few items score.
         if self._index is not None and not wishes.allow:
             queries, known = self._embedded(asker)
             if known:
                 met = asker.seen() if wishes.exclude_seen else ()
-                return self._through_index(queries, wishes, {*wishes.exclude, *met})
+                excluded = {*wishes.exclude, *met}
+                return self._through_index(queries, wishes.k, weights, excluded)
+        return self._answered(asker, wishes, [weights])[0]
+
+    def _answered(
+        self,
+        asker: Asker,
+        wishes: _Wishes,
+        weightings: Sequence[Mapping[str, float]],
+    ) -> list[list[Recommendation]]:
+        """Returns what the model itself answers to full weights, a list for each."""
+        rows = len(weightings)
         answer = self._call(
             f"recommend{asker.suffix}",
             k=tf.constant(min(wishes.k, np.iinfo(np.int32).max)),
-            do=tf.constant([""]),
-            exclude_item_id=tf.constant([["", *wishes.exclude]]),
-            allow_item_id=tf.constant([["", *wishes.allow]]),
+            do=tf.fill([rows], ""),
+            exclude_item_id=tf.constant([["", *wishes.exclude]] * rows),
+            allow_item_id=tf.constant([["", *wishes.allow]] * rows),
             exclude_seen=tf.constant(wishes.exclude_seen),
             **{
-                f"{cause}_weight": tf.constant([weight])
-                for cause, weight in wishes.weights.items()
+                f"{cause}_weight": tf.constant(
+                    [weights[cause] for weights in weightings], tf.float32
+                )
+                for cause in self.causes
             },
-            **asker.inputs,
+            **{
+                name: tf.repeat(one, rows, axis=0) for name, one in asker.inputs.items()
+            },
         )
         return [
-            Recommendation(
-                answer["item_id"][0, place].decode(),
-                float(answer["score"][0, place]),
-                {
-                    cause: float(answer[f"score_{cause}"][0, place])
-                    for cause in self.causes
-                },
-            )
-            for place in range(answer["count"][0])
+            [
+                Recommendation(
+                    answer["item_id"][row, place].decode(),
+                    float(answer["score"][row, place]),
+                    {
+                        cause: float(answer[f"score_{cause}"][row, place])
+                        for cause in self.causes
+                    },
+                )
+                for place in range(answer["count"][row])
+            ]
+            for row in range(rows)
         ]
 
     def _through_index(
-        self, queries: Float32s, wishes: _Wishes, excluded: Collection[str]
+        self,
+        queries: Float32s,
+        k: int,
+        weights: Mapping[str, float],
+        excluded: Collection[str],
     ) -> list[Recommendation]:
         assert self._index is not None
         for cause, part in self.causes.items():
-            queries[:, part] *= np.float32(wishes.weights[cause])
-        lists = self._index.search(queries, wishes.k, [excluded] * len(queries))
+            queries[:, part] *= np.float32(weights[cause])
+        lists = self._index.search(queries, k, [excluded] * len(queries))
         found = sorted({item for one in lists for item, _ in one})
         if not found:
             return []
@@ -319,10 +391,10 @@ class Recommender:
                     for cause, part in self.causes.items()
                 },
             )
-            for place in np.argsort(-best, kind="stable")[: wishes.k].tolist()
+            for place in np.argsort(-best, kind="stable")[:k].tolist()
         ]
 
-    def _full_weights(self, weights: Mapping[str, float], do: str) -> dict[str, float]:
+    def _full(self, weights: Mapping[str, float], do: str = "") -> dict[str, float]:
         if do and do not in self.presets:
             raise unknown_name("do", do, self.presets)
         named = self.presets.get(do, {})
