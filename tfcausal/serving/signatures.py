@@ -10,6 +10,7 @@ user_embedding(user_id)                    -> embedding, known_user
 item_embedding(item_id)                    -> embedding
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,7 @@ class ServingModel(tf.Module):
         self.user_lines = _line_numbers(users)
         self.item_lines = _line_numbers(items)
         self.item_ids = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                str(items), tf.int64, _LINE_NUMBER, tf.string, _WHOLE_LINE
-            ),
-            "",
+            _Lines(str(items), tf.int64, _LINE_NUMBER, tf.string, _WHOLE_LINE), ""
         )
         candidates, never = tiled(
             np.concatenate(
@@ -421,10 +419,21 @@ def _as_text(names: tf.Tensor) -> tf.Tensor:
 
 
 def _line_numbers(path: Path) -> tf.lookup.StaticHashTable:
-    initializer = tf.lookup.TextFileInitializer(
-        str(path), tf.string, _WHOLE_LINE, tf.int64, _LINE_NUMBER
-    )
+    initializer = _Lines(str(path), tf.string, _WHOLE_LINE, tf.int64, _LINE_NUMBER)
     return tf.lookup.StaticHashTable(initializer, -1)
+
+
+class _Lines(tf.lookup.TextFileInitializer):
+    """Names its table by the file's content, where TensorFlow takes the file's path.
+
+    That path is a scratch folder of whoever exported, and would stand in the model.
+    """
+
+    @property
+    def _shared_name(self) -> str:
+        with open(self._filename_arg, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return f"{digest}_{self._key_index}_{self._value_index}"
 
 
 def _constant(values: Any, name: str) -> tf.Variable:
