@@ -12,7 +12,8 @@ from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.export import versions
-from tfcausal.serving.item_index import ItemIndex, index_folder, load_index
+from tfcausal.serving.index_files import index_folder
+from tfcausal.serving.live_index import LiveIndex
 
 
 class Recommendation(NamedTuple):
@@ -77,14 +78,20 @@ class _Asker:
 
 
 class Recommender:
-    """Answers as the exported model's signatures do, in plain Python."""
+    """Answers as the exported model's signatures do, in plain Python.
+
+    Attributes:
+        index: What lists are searched in, None for the model itself. Items that are
+            upserted into it are listed, deleted ones are not.
+        causes: Cause to its coordinates.
+    """
 
     def __init__(
-        self, model: Any, causes: Mapping[str, slice], index: ItemIndex | None = None
+        self, model: Any, causes: Mapping[str, slice], index: LiveIndex | None = None
     ) -> None:
         """Takes a loaded model, and the index to search through if there is one."""
         self._model = model
-        self._index = index
+        self.index = index
         self.causes = dict(causes)
 
     def recommend(
@@ -243,7 +250,7 @@ class Recommender:
         if k < 1:
             raise InputError(f"`k` must be at least 1; got {k}.")
         full = self._full_weights(weights or {})
-        if self._index is not None:
+        if self.index is not None:
             queries, known = self._embedded(asker)
             if known:
                 met = asker.seen() if exclude_seen else ()
@@ -275,14 +282,16 @@ class Recommender:
         weights: Mapping[str, float],
         excluded: Collection[str],
     ) -> list[Recommendation]:
-        assert self._index is not None
+        assert self.index is not None
+        # One state for the lists and the vectors, whatever changes in between.
+        index = self.index.snapshot()
         for cause, part in self.causes.items():
             queries[:, part] *= np.float32(weights[cause])
-        lists = self._index.search(queries, k, [excluded] * len(queries))
+        lists = index.search(queries, k, [excluded] * len(queries))
         found = sorted({item for one in lists for item, _ in one})
         if not found:
             return []
-        vectors = self._call("item_embedding", item_id=tf.constant(found))["embedding"]
+        vectors = index.vectors(found)
         scores = vectors @ queries.T
         winner = scores.argmax(axis=1)
         best = scores.max(axis=1)
@@ -339,7 +348,7 @@ def load(model_dir: Path, *, index: bool = False) -> Recommender:
     opened = None
     if index:
         folder = index_folder(version)
-        opened = load_index(folder)
+        opened = LiveIndex.open(folder)
         promised = read_manifest(folder, kind="index")
         require_input(promised, "export", manifest.fingerprint, folder)
     return Recommender(tf.saved_model.load(str(version)), causes, opened)

@@ -266,15 +266,27 @@ class ServingModel(tf.Module):
         hidden = tf.concat(
             [tf.cast(seen_items, tf.int64), tf.reshape(excluded, [-1])], axis=0
         )
-        scores, items = best_k(
+        scores, items = self._search(
             queries,
-            self.candidates,
-            self.never,
+            users,
             tf.stack([owners, hidden], axis=1),
             tf.minimum(k, self._num_items - 1),
         )
         listed = scores > -np.inf
         return scores, tf.where(listed, tf.cast(items, tf.int64), 0), listed
+
+    def _search(
+        self, queries: tf.Tensor, users: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns scores, -inf for what is hidden, and items, each [B, k].
+
+        Args:
+            queries: [B, num_queries, dim + 1] float32.
+            users: [B] int64.
+            hidden: [n, 2] int64 pairs of a position in the batch and an item.
+            k: [] int32, at least 1 and less than the number of items.
+        """
+        return best_k(queries, self.candidates, self.never, hidden, k)
 
     def _terms(
         self, queries: tf.Tensor, items: tf.Tensor
