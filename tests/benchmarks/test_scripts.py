@@ -38,6 +38,11 @@ def output(script: str, *arguments: str) -> str:
         ),
         ("full_ranking", ["--users=60", "--items=900", "--rounds=1"], "ranking"),
         (
+            "index_search",
+            ["--items=3000", "--dim=8", "--queries=20", "--rebuild", "--frozen"],
+            "frozen index",
+        ),
+        (
             "propagation",
             ["--users=60", "--items=90", "--edges=500", "--dim=4", "--rounds=1"],
             "with gradient",

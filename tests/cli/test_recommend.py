@@ -12,6 +12,7 @@ from tests.runs import random_vectors, write_run
 from tests.serving.test_history_signatures import train_small
 from tfcausal.cli import commands
 from tfcausal.errors import InputError
+from tfcausal.schema.manifest import read_manifest
 from tfcausal.training.run import load_run
 
 
@@ -114,6 +115,17 @@ def test_searches_through_the_index(model: Path) -> None:
     assert min(shown["recall"].values()) >= 0.95
     assert "recall@50" in output("index", "--model", model, "--k", "50", "--overwrite")
     assert items(recommended(model, "--index")) == items(recommended(model))
+
+
+def test_writes_the_frozen_index_beside(model: Path) -> None:
+    pytest.importorskip("scann")
+    arguments = ("index", "--model", model, "--frozen", "--overwrite")
+    shown = json.loads(output(*arguments, "--json", "--ignore_memory"))
+    frozen = Path(shown["frozen"])
+    assert frozen == model.parent / f"{model.name}-scann" / "1"
+    assert read_manifest(frozen, kind="frozen_index").counts == {
+        "items": shown["items"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,23 @@ def test_refuses_what_is_no_model(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_lists_what_came_into_the_index(tmp_path: Path, model: Path) -> None:
+    pytest.importorskip("scann")
+    version = shutil.copytree(model, tmp_path / "1")
+    build_index(version, overwrite=True)
+    recommender = load(version, index=True)
+    assert recommender.index is not None
+    first, second = recommender.recommend("u5", 2)
+    best = 2 * recommender.index.snapshot().vectors([first.item_id])
+    recommender.index.upsert(["new item"], best)
+    recommender.index.delete([first.item_id])
+    listed = recommender.recommend("u5", 2)
+    assert [one.item_id for one in listed] == ["new item", second.item_id]
+    assert listed[0].score == pytest.approx(2 * first.score, rel=1e-4)
+    terms = {cause: 2 * term for cause, term in first.causes.items()}
+    assert listed[0].causes == pytest.approx(terms, rel=1e-4)
+
+
 def test_refuses_the_index_of_another_export(tmp_path: Path, model: Path) -> None:
     pytest.importorskip("scann")
     version = shutil.copytree(model, tmp_path / "1")

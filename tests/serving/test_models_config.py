@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tfcausal.errors import InputError
+from tfcausal.schema.manifest import Manifest, write_manifest
 from tfcausal.serving.models_config import (
     exported_models,
     read_labels,
@@ -19,10 +20,18 @@ server_config = pytest.importorskip("tensorflow_serving.config.model_server_conf
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("dice/1", "dice/3", "mf/2", "unfinished/1", "dice/3-scann"):
+    kinds = {
+        "dice/1": "export",
+        "dice/3": "export",
+        "dice/3-scann": "index",
+        "dice-scann/3": "frozen_index",
+        "mf/2": "export",
+        "unfinished/1": None,
+    }
+    for name, kind in kinds.items():
         (tmp_path / name).mkdir(parents=True)
-        if not name.startswith("unfinished"):
-            (tmp_path / name / "manifest.json").write_text("{}")
+        if kind is not None:
+            write_manifest(tmp_path / name, Manifest(kind=kind))
     return tmp_path
 
 

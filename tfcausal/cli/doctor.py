@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
@@ -22,6 +22,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from tfcausal.serving.memory import control_folders, memory_limit
 
 OK: Literal["ok"] = "ok"
 WARNING: Literal["warning"] = "warning"
@@ -304,20 +306,6 @@ def check_disk(folder: Path) -> Check:
     return Check("disk", OK, found)
 
 
-def memory_limit(root: Path = Path("/")) -> int | None:
-    """Returns the least memory limit of the control groups around this process.
-
-    Args:
-        root: Where /proc and /sys are; another folder in tests.
-    Returns:
-        Bytes, or None where nothing limits it.
-    """
-    names = ("memory.max", "memory.limit_in_bytes")
-    texts = _control_files(root, "memory", names)
-    limits = [int(text) for text in texts if text.isdecimal()]
-    return min(limits, default=None)
-
-
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Returns the least CPU quota of the control groups around this process, in cores.
 
@@ -326,33 +314,16 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     Returns:
         Cores, which may be a fraction, or None where nothing limits it.
     """
-    pairs = [text.split() for text in _control_files(root, "cpu", ("cpu.max",))]
+    files = [folder / "cpu.max" for folder in control_folders(root, "cpu")]
+    pairs = [
+        file.read_text(encoding="utf-8").split() for file in files if file.is_file()
+    ]
     quotas = [
         int(pair[0]) / int(pair[1])
         for pair in pairs
         if len(pair) == 2 and all(part.isdecimal() for part in pair)
     ]
     return min(quotas, default=None)
-
-
-def _control_files(root: Path, controller: str, names: Iterable[str]) -> Iterator[str]:
-    """Yields a controller's files from this process's group up to the outermost."""
-    try:
-        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for group in groups:
-        _, controllers, path = group.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = root / "sys/fs/cgroup" / (controller if controllers else "")
-        inner = base / path.lstrip("/")
-        for folder in (inner, *inner.parents):
-            for name in names:
-                if (folder / name).is_file():
-                    yield (folder / name).read_text(encoding="utf-8").strip()
-            if folder == base:
-                break
 
 
 def _print(checks: list[Check]) -> None:

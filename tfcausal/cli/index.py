@@ -20,26 +20,57 @@ import click
     help="Recall against exact search below which no index is kept.",
 )
 @click.option("--k", default=100, show_default=True, help="Places recall is taken at.")
+@click.option(
+    "--frozen",
+    is_flag=True,
+    help="Write it as a SavedModel NAME-scann too, for servers with ScaNN's operation.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
+@click.option(
+    "--ignore_memory",
+    is_flag=True,
+    help="Go on where the memory that building takes is not free.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(model: Path, floor: float, k: int, overwrite: bool, as_json: bool) -> None:
+def command(
+    model: Path,
+    floor: float,
+    k: int,
+    frozen: bool,
+    overwrite: bool,
+    ignore_memory: bool,
+    as_json: bool,
+) -> None:
     """Index a model's items with ScaNN, for catalogues too large to score in full.
 
     Recall is measured with users' own vectors, as they are and with each cause at
-    weight 0 and 2; one index serves them all.
+    weight 0, 0.25, 0.5 and 2; one index serves them all.
     """
     from tfcausal.schema.manifest import read_manifest
-    from tfcausal.serving.index import build_index
+    from tfcausal.serving.frozen_index import build_frozen_index
+    from tfcausal.serving.index import build_index, forecast
     from tfcausal.serving.versions import find_version
 
-    folder = build_index(find_version(model), floor=floor, k=k, overwrite=overwrite)
+    version = find_version(model)
+    click.echo(forecast(version), err=True)
+    folder = build_index(
+        version, floor=floor, k=k, overwrite=overwrite, ignore_memory=ignore_memory
+    )
     manifest = read_manifest(folder, kind="index")
-    recall = manifest.details["recall"]
+    result = {
+        "index": str(folder),
+        "items": manifest.counts["items"],
+        "k": k,
+        "recall": manifest.details["recall"],
+    }
+    if frozen:
+        result["frozen"] = str(build_frozen_index(version, overwrite=overwrite))
     if as_json:
-        result = {"index": str(folder), "items": manifest.counts["items"], "k": k}
-        click.echo(json.dumps(result | {"recall": recall}, sort_keys=True))
+        click.echo(json.dumps(result, sort_keys=True))
         return
-    _print(folder, k, recall)
+    _print(folder, k, manifest.details["recall"])
+    if frozen:
+        click.echo(f"{result['frozen']}: verified in a fresh process.")
 
 
 def _print(folder: Path, k: int, recall: dict[str, float]) -> None:

@@ -16,7 +16,7 @@ from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.serving.client import Asker, Recommender, load
 from tfcausal.serving.export import read_back
-from tfcausal.serving.item_index import read_ids
+from tfcausal.serving.index_files import read_ids
 from tfcausal.serving.versions import find_version
 from tfcausal.stats.negatives import Int32s, Int64s
 from tfcausal.stats.popularity import popularity_groups

@@ -32,6 +32,7 @@ _WRITERS = {
     "run": "tfcausal train",
     "export": "tfcausal export",
     "index": "tfcausal index",
+    "frozen_index": "tfcausal index --frozen",
     "world": "tfcausal synth",
 }
 """Kind of result to the command that makes it."""
@@ -53,7 +54,7 @@ class Manifest:
     Attributes:
         kind: What the folder holds: "dataset", "splits", "popularity",
             "item_concepts", "triplets", "sequences", "graph", "drift", "world", "run",
-            "export", "index".
+            "export", "index", "frozen_index".
         options: The options that made it, by name.
         counts: Rows, users, items, rejected rows and the like.
         inputs: Fingerprint of each folder or input it was computed from, by name.

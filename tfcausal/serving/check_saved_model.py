@@ -1,9 +1,10 @@
 """Compares a SavedModel with stored answers.
 
-    python -I check_saved_model.py MODEL CASES
+    python -I check_saved_model.py MODEL CASES [MODULE ...]
 
-A script of its own, which must import TensorFlow and numpy only: it stands for the
-servers that know nothing of this library. CASES is JSON, a list of
+A script of its own, which must import TensorFlow and numpy only, and a MODULE that
+brings operations: it stands for the servers that know nothing of this library. CASES is
+JSON, a list of
 
     {"signature": name, "inputs": {name: values}, "expected": {name: values}}
 
@@ -13,6 +14,7 @@ another order. Exits with 1 and one line about the first difference.
 """
 
 import base64
+import importlib
 import json
 import sys
 from collections.abc import Mapping
@@ -117,8 +119,10 @@ def _check_close(found: Any, expected: Any, scale: float, name: str) -> None:
         raise DifferenceError(f"{name} is {found[place]}, not {expected[place]}")
 
 
-def main(model_path: str, cases_path: str) -> None:
+def main(model_path: str, cases_path: str, *modules: str) -> None:
     """Checks every case, then that every signature had one."""
+    for module in modules:
+        importlib.import_module(module)
     model = tf.saved_model.load(model_path)
     with open(cases_path, encoding="utf-8") as stream:
         cases = json.load(stream, object_hook=_decoded)

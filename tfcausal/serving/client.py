@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
-from tfcausal.serving.item_index import ItemIndex, load_index
+from tfcausal.serving.live_index import LiveIndex
 from tfcausal.serving.presets import Presets
 from tfcausal.serving.versions import find_version, index_folder
 
@@ -92,18 +92,24 @@ class _Wishes:
 
 
 class Recommender:
-    """Answers as the exported model's signatures do, in plain Python."""
+    """Answers as the exported model's signatures do, in plain Python.
+
+    Attributes:
+        index: What lists are searched in, None for the model itself. Items that are
+            upserted into it are listed, deleted ones are not.
+        causes: Cause to its coordinates.
+    """
 
     def __init__(
         self,
         model: Any,
         causes: Mapping[str, slice],
         presets: Presets,
-        index: ItemIndex | None = None,
+        index: LiveIndex | None = None,
     ) -> None:
         """Takes a loaded model, and the index to search through if there is one."""
         self._model = model
-        self._index = index
+        self.index = index
         self.causes = dict(causes)
         self.presets = {name: dict(one) for name, one in presets.items()}
 
@@ -315,13 +321,11 @@ class Recommender:
     def _listed(
         self, asker: Asker, weights: Mapping[str, float], wishes: _Wishes
     ) -> list[Recommendation]:
-        # The index would have to be searched to its end for what a few items score.
-        if self._index is not None and not wishes.allow:
+        if self.index is not None:
             queries, known = self._embedded(asker)
             if known:
                 met = asker.seen() if wishes.exclude_seen else ()
-                excluded = {*wishes.exclude, *met}
-                return self._through_index(queries, wishes.k, weights, excluded)
+                return self._through_index(queries, weights, wishes, met)
         return self._answered(asker, wishes, [weights])[0]
 
     def _answered(
@@ -367,18 +371,23 @@ class Recommender:
     def _through_index(
         self,
         queries: Float32s,
-        k: int,
         weights: Mapping[str, float],
-        excluded: Collection[str],
+        wishes: _Wishes,
+        met: Collection[str],
     ) -> list[Recommendation]:
-        assert self._index is not None
+        assert self.index is not None
+        # One state for the lists and the vectors, whatever changes in between.
+        index = self.index.snapshot()
         for cause, part in self.causes.items():
             queries[:, part] *= np.float32(weights[cause])
-        lists = self._index.search(queries, k, [excluded] * len(queries))
+        excluded = {*wishes.exclude, *met}
+        lists = index.search(
+            queries, wishes.k, [excluded] * len(queries), wishes.allow or None
+        )
         found = sorted({item for one in lists for item, _ in one})
         if not found:
             return []
-        vectors = self._call("item_embedding", item_id=tf.constant(found))["embedding"]
+        vectors = index.vectors(found)
         scores = vectors @ queries.T
         winner = scores.argmax(axis=1)
         best = scores.max(axis=1)
@@ -391,7 +400,7 @@ class Recommender:
                     for cause, part in self.causes.items()
                 },
             )
-            for place in np.argsort(-best, kind="stable")[:k].tolist()
+            for place in np.argsort(-best, kind="stable")[: wishes.k].tolist()
         ]
 
     def _full(self, weights: Mapping[str, float], do: str = "") -> dict[str, float]:
@@ -441,7 +450,7 @@ def load(model_dir: Path, *, index: bool = False) -> Recommender:
     opened = None
     if index:
         folder = index_folder(version)
-        opened = load_index(folder)
+        opened = LiveIndex.open(folder)
         promised = read_manifest(folder, kind="index")
         require_input(promised, "export", manifest.fingerprint, folder)
     model = tf.saved_model.load(str(version))

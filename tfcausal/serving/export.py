@@ -184,12 +184,15 @@ def read_back(version: Path) -> tuple[CausalVectors, ItemLists, Int64s]:
     )
 
 
-def verify(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
+def verify(
+    folder: Path, cases: Sequence[Mapping[str, Any]], *, modules: Sequence[str] = ()
+) -> None:
     """Compares a SavedModel with live answers in a process without this library.
 
     Args:
         folder: The SavedModel's folder.
         cases: Requests and answers as `LiveAnswers.cases` gives them.
+        modules: What the process imports first, for operations that are not stock.
     Raises:
         RuntimeError: If it does not load there, or an answer differs.
     """
@@ -199,7 +202,7 @@ def verify(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
         path = Path(scratch, "cases.json")
         path.write_text(json.dumps(cases, default=encoded), encoding="utf-8")
         checked = subprocess.run(
-            [sys.executable, "-I", str(_CHECK), str(folder), str(path)],
+            [sys.executable, "-I", str(_CHECK), str(folder), str(path), *modules],
             capture_output=True,
             text=True,
             env=environment,

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfcausal.errors import InputError
-from tfcausal.schema.manifest import FILE_NAME
+from tfcausal.schema.manifest import read_manifest
 from tfcausal.serving.versions import versions
 
 CONFIG_FILE = "models.config"
@@ -24,11 +24,19 @@ def exported_models(root: Path) -> dict[str, list[int]]:
         finished = [
             version
             for version in versions(folder)
-            if (folder / str(version) / FILE_NAME).is_file()
+            if _is_of_kind(folder / str(version), "export")
         ]
         if finished:
             found[folder.name] = finished
     return found
+
+
+def _is_of_kind(folder: Path, kind: str) -> bool:
+    try:
+        read_manifest(folder, kind=kind)
+    except InputError:
+        return False
+    return True
 
 
 def read_labels(root: Path) -> dict[str, dict[str, int]]:

@@ -329,10 +329,9 @@ class ServingModel(tf.Module):
         seen = tf.ragged.range(starts, ends)
         seen_items = tf.gather(self.seen_items, seen.flat_values)
         met = tf.stack([seen.value_rowids(), tf.cast(seen_items, tf.int64)], axis=1)
-        scores, items = search(
+        scores, items = self._search(
             queries,
-            self.candidates,
-            self.never,
+            users,
             Limits(
                 hidden=tf.concat([met, self._pairs(exclude_item_id)], axis=0),
                 limited=tf.reduce_any(tf.not_equal(allow_item_id, ""), axis=1),
@@ -352,6 +351,19 @@ class ServingModel(tf.Module):
         rows = tf.range(tf.shape(items, tf.int64)[0])
         owners = tf.broadcast_to(rows[:, None], tf.shape(items))
         return tf.reshape(tf.stack([owners, items], axis=2), [-1, 2])
+
+    def _search(
+        self, queries: tf.Tensor, users: tf.Tensor, limits: Limits, k: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns scores, -inf for what is left out, and items, each [B, k].
+
+        Args:
+            queries: [B, num_queries, dim + 1] float32.
+            users: [B] int64.
+            limits: What lists leave out.
+            k: [] int32, at least 1 and less than the number of items.
+        """
+        return search(queries, self.candidates, self.never, limits, k)
 
     def _terms(
         self, queries: tf.Tensor, items: tf.Tensor
