@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tfcausal.errors import InputError
-from tfcausal.evaluation.ranking import longest
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving import index as indexing
@@ -21,6 +20,7 @@ from tfcausal.serving.item_index import (
     load_index,
     open_index,
 )
+from tfcausal.stats.nearest import longest
 
 pytest.importorskip("scann")
 TREE = IndexSettings(num_leaves=40, leaves_to_search=4, reorder=60)

@@ -66,8 +66,8 @@ def command(
     from tfcausal.evaluation.diagnosis import diagnose
     from tfcausal.evaluation.ranking import ItemLists
     from tfcausal.schema.dataset import TRAINING_PARTS
+    from tfcausal.schema.exported import find_version
     from tfcausal.schema.manifest import read_manifest
-    from tfcausal.serving.client import find_version
     from tfcausal.serving.export import read_back
     from tfcausal.training.run import load_run
 

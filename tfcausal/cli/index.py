@@ -28,8 +28,8 @@ def command(model: Path, floor: float, k: int, overwrite: bool, as_json: bool) -
     Recall is measured with users' own vectors, as they are and with each cause at
     weight 0 and 2; one index serves them all.
     """
+    from tfcausal.schema.exported import find_version
     from tfcausal.schema.manifest import read_manifest
-    from tfcausal.serving.client import find_version
     from tfcausal.serving.index import build_index
 
     folder = build_index(find_version(model), floor=floor, k=k, overwrite=overwrite)

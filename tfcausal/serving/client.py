@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
+from tfcausal.schema.exported import find_version
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
-from tfcausal.serving.export import versions
 from tfcausal.serving.item_index import ItemIndex, index_folder, load_index
 
 
@@ -343,20 +343,3 @@ def load(model_dir: Path, *, index: bool = False) -> Recommender:
         promised = read_manifest(folder, kind="index")
         require_input(promised, "export", manifest.fingerprint, folder)
     return Recommender(tf.saved_model.load(str(version)), causes, opened)
-
-
-def find_version(model_dir: Path) -> Path:
-    """Returns `model_dir`, or its last version where it is a model's folder.
-
-    Raises:
-        InputError: If it is neither.
-    """
-    if (model_dir / "saved_model.pb").is_file():
-        return model_dir
-    found = versions(model_dir)
-    if not found:
-        raise InputError(
-            f"`{model_dir}` must be an exported model or one version of it; it is not. "
-            "Run `tfcausal export` first."
-        )
-    return model_dir / str(found[-1])

@@ -31,6 +31,7 @@ from tfcausal.methods.histories import HistoryMethod
 from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import FOLD_IN_PARTS, TRAINING_PARTS, DatasetFolder
+from tfcausal.schema.exported import versions
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -152,12 +153,6 @@ def read_back(version: Path) -> tuple[CausalVectors, ItemLists, Int64s]:
         ItemLists(model.seen_offsets.numpy(), model.seen_items.numpy()),
         candidates[:, -1].astype(np.int64),
     )
-
-
-def versions(folder: Path) -> list[int]:
-    """Returns the versions of a model, ascending: its folders named by an integer."""
-    names = [path.name for path in folder.glob("*") if path.is_dir()]
-    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]*", name))
 
 
 def next_version(folder: Path) -> int:

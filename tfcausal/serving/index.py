@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError
-from tfcausal.evaluation.ranking import BLOCK_SCORES, longest
+from tfcausal.evaluation.ranking import BLOCK_SCORES
 from tfcausal.schema.folders import refuse_existing, staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -26,6 +26,7 @@ from tfcausal.serving.item_index import (
     read_ids,
     scann_module,
 )
+from tfcausal.stats.nearest import longest
 
 _BATCH = 8192
 _TRAINING_SAMPLE = 250_000

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from tfcausal.errors import InputError
-from tfcausal.evaluation.ranking import LARGEST_SCORE, longest
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.schema.vectors import Float32s
+from tfcausal.stats.nearest import LARGEST_SCORE, longest
 from tfcausal.stats.negatives import Int64s
 
 _BRUTE_FORCE_ITEMS = 20_000

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.evaluation.ranking import LARGEST_SCORE, ItemLists, best_k, tiled
+from tfcausal.evaluation.ranking import ItemLists, best_k, tiled
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors
+from tfcausal.stats.nearest import LARGEST_SCORE
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
 
