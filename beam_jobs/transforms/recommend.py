@@ -105,33 +105,30 @@ class RecommendBlock(beam.DoFn):
     def __init__(self, plan: RecommendPlan) -> None:
         """Keeps the plan."""
         self._plan = plan
-        self._index: Any = None
+        self._lists: _ListMaker | None = None
 
     def setup(self) -> None:
-        """Opens the index, if there is one; ScaNN is imported here."""
-        if self._plan.index is not None:
-            from tfcausal.serving.item_index import load_index
+        """Opens the index, if there is one; what else is needed is read when it is."""
+        self._lists = _ListMaker(self._plan)
 
-            with on_local_disk(self._plan.index) as folder:
-                self._index = load_index(folder)
+    def teardown(self) -> None:
+        """Lets go of what was read."""
+        self._lists = None
 
     def process(self, unit: int) -> Iterator[Report]:
         """Recommends, writes and reports."""
-        plan = self._plan
+        assert self._lists is not None
         try:
-            if unit < plan.user_blocks:
-                table = self._of_block(unit)
-            else:
-                table = self._of_strangers()
+            table = self._lists.of_unit(unit)
         except InputError as error:
             yield Report(failures=(str(error),))
             return
         if len(table):
-            pq.write_table(
-                table, plan.folder / shard_name(unit), row_group_size=len(table)
-            )
-        known = int(pc.sum(table[columns.KNOWN_USER]).as_py() or 0)
-        places = int(pc.sum(pc.list_value_length(table[columns.ITEM_ID])).as_py() or 0)
+            path = self._plan.folder / shard_name(unit)
+            pq.write_table(table, path, row_group_size=len(table))
+        # The sum of no rows is null.
+        known = pc.sum(table[columns.KNOWN_USER]).as_py() or 0
+        places = pc.sum(pc.list_value_length(table[columns.ITEM_ID])).as_py() or 0
         yield counted_report(
             _NAMESPACE,
             {
@@ -140,6 +137,25 @@ class RecommendBlock(beam.DoFn):
                 "recommended": places,
             },
         )
+
+
+class _ListMaker:
+    """What a worker holds: items, their ids, and who is asked for."""
+
+    def __init__(self, plan: RecommendPlan) -> None:
+        self._plan = plan
+        self._index: Any = None
+        if plan.index is not None:
+            from tfcausal.serving.item_index import load_index
+
+            with on_local_disk(plan.index) as folder:
+                self._index = load_index(folder)
+
+    def of_unit(self, unit: int) -> pa.Table:
+        """Returns the lists of a block of users, or of those who are in none."""
+        if unit < self._plan.user_blocks:
+            return self._of_block(unit)
+        return self._of_strangers()
 
     def _of_block(self, unit: int) -> pa.Table:
         plan = self._plan

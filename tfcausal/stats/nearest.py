@@ -194,7 +194,12 @@ def with_items(lists: Lists, queries: Queries, items: Items, hidden: Pairs) -> L
     queries, items = queries.without_silent(items)
     best = Lists.empty(*lists.terms.shape)
     slack = _slack(queries.vectors, items.vectors)
-    size = max(_TILE_QUERIES // queries.vectors.shape[1], 1)
+    num_queries = queries.vectors.shape[1]
+    size = max(_TILE_QUERIES // num_queries, 1)
+    # One for all tiles: to have new memory mapped takes longer than to fill it.
+    products = np.empty(
+        size * num_queries * min(_TILE_ITEMS, len(items.vectors)), np.float32
+    )
     for users in _cuts(len(queries.vectors), size):
         tile = _of_users(
             lists.at(users),
@@ -202,6 +207,7 @@ def with_items(lists: Lists, queries: Queries, items: Items, hidden: Pairs) -> L
             items,
             hidden.of_users(users),
             slack[users],
+            products,
         )
         best.put(users, tile)
     return best
@@ -232,17 +238,22 @@ def of_candidates(
 
 
 def _of_users(
-    lists: Lists, queries: Queries, items: Items, hidden: Pairs, slack: Float64s
+    lists: Lists,
+    queries: Queries,
+    items: Items,
+    hidden: Pairs,
+    slack: Float64s,
+    products: Float32s,
 ) -> Lists:
     vectors = queries.vectors
     order = np.argsort(hidden.items, kind="stable")
     users, columns = hidden.users[order], hidden.items[order] - items.first
     num_users, num_queries, dim = vectors.shape
     flat = vectors.reshape(num_users * num_queries, dim)
-    products = np.empty((len(flat), min(_TILE_ITEMS, len(items.vectors))), np.float32)
     for tile in _cuts(len(items.vectors), _TILE_ITEMS):
         candidates = items.vectors[tile]
-        scores = products[:, : len(candidates)]
+        shape = len(flat), len(candidates)
+        scores = products[: shape[0] * shape[1]].reshape(shape)
         np.matmul(flat, candidates.T, out=scores)
         if num_queries > 1:
             scores = scores.reshape(num_users, num_queries, -1).max(axis=1)
