@@ -49,15 +49,33 @@ def add_flags(parser: argparse.ArgumentParser, options_class: type[Any]) -> None
             )
             continue
         required = field.default is dataclasses.MISSING
+        is_tuple = typing.get_origin(_without_none(kind)) is tuple
         given = "" if required else f" (default: {_shown(field.default)})"
         parser.add_argument(
             name,
+            action=_Extend if is_tuple else "store",
             type=_reader(field.name, kind),
             required=required,
             default=None if required else field.default,
             metavar=_metavar(kind),
             help=meaning + given,
         )
+
+
+class _Extend(argparse.Action):
+    """Adds what a flag is given again to what it was given before."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keeps all values so far; the default is none of them."""
+        before = getattr(namespace, self.dest)
+        given = () if before is self.default else before
+        setattr(namespace, self.dest, None if values is None else (*given, *values))
 
 
 def _reader(name: str, kind: Any) -> Callable[[str], Any]:
@@ -77,14 +95,20 @@ def _shown(default: Any) -> str:
 
 
 def _metavar(kind: Any) -> str:
+    kind = _without_none(kind)
     choices = typing.get_args(kind)
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return _metavar(choices[0])
     if typing.get_origin(kind) is typing.Literal:
         return "|".join(choices)
     if typing.get_origin(kind) is tuple:
         return f"{choices[0].__name__.upper()},..."
     return str(kind.__name__).upper()
+
+
+def _without_none(kind: Any) -> Any:
+    """Returns T of T | None."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.get_args(kind)[0]
+    return kind
 
 
 class _Parser(argparse.ArgumentParser):

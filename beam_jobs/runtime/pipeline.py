@@ -45,8 +45,13 @@ _NOT_PROMISED = {
     "item_features",
     "before",
     "after",
+    "model",
+    "vectors",
+    "users",
+    "index",
+    "items_per_shard",
 }
-"""Options that say where, not what: a manifest leaves them out."""
+"""Options that say where or how, not what: a manifest leaves them out."""
 
 
 class Submitted(Exception):  # noqa: N818 - a way to end well, like StopIteration

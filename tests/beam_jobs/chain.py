@@ -1,5 +1,6 @@
 """Every job with its options, in an order in which each finds what it reads."""
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,20 +8,25 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import (
     drift,
+    embed,
     graph,
     ingest,
     item_concepts,
     popularity,
+    recommend,
     sequences,
     split,
     triplets,
 )
 from tests.beam_jobs.raw import Row, raw_rows, write_shards
+from tests.exports import exported_model
 from tfcausal.schema.dataset import DatasetFolder
 from tfcausal.schema.manifest import checksums
 
 NUM_ITEMS = 100
 NUM_USERS = 80
+BESIDE = {"drift": "drift", "vectors": "embed", "lists": "recommend"}
+"""Folders beside the data set, and the jobs that write them."""
 
 
 class Step(NamedTuple):
@@ -38,12 +44,21 @@ class Step(NamedTuple):
 
 
 def write_input(folder: Path, rows: list[Row] | None = None) -> Path:
-    """Writes raw rows and features of films below a folder, and returns it."""
+    """Writes raw rows, features of films and a model below a folder; returns it."""
     folder.mkdir(exist_ok=True)
     write_shards(folder / "raw", raw_rows() if rows is None else rows)
     lines = [f"film {item},g{item % 7}\n" for item in range(NUM_ITEMS)]
     (folder / "films.csv").write_text("item_id,genre\n" + "".join(lines))
+    shutil.copytree(exported_model(), folder / "model")
     return folder
+
+
+def copy_input(source: Path, bucket: Path) -> None:
+    """Copies what `write_input` wrote into an object store."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            with (bucket / path.relative_to(source)).open("wb") as stream:
+                stream.write(path.read_bytes())
 
 
 def steps(source: Path, dataset: Path, **of_ingest: Any) -> dict[str, Step]:
@@ -51,11 +66,13 @@ def steps(source: Path, dataset: Path, **of_ingest: Any) -> dict[str, Step]:
 
     Args:
         source: Where `write_input` wrote.
-        dataset: The data set to make; drift goes beside it.
+        dataset: The data set to make; what is not of one goes beside it.
         **of_ingest: More options of ingest.
     """
     folder = DatasetFolder(dataset)
-    other = dataset.with_name(f"{dataset.name}_drift")
+    compared, vectors, lists = (
+        dataset.with_name(f"{dataset.name}_{name}") for name in BESIDE
+    )
     read = ingest.IngestOptions(
         str(source / "raw"),
         "csv",
@@ -83,7 +100,9 @@ def steps(source: Path, dataset: Path, **of_ingest: Any) -> dict[str, Step]:
             item_concepts.ItemConceptOptions(dataset, ("genre",)),
             folder.item_concepts,
         ),
-        Step(drift, drift.DriftOptions(dataset, dataset, other), other),
+        Step(drift, drift.DriftOptions(dataset, dataset, compared), compared),
+        Step(embed, embed.EmbedOptions(source / "model", vectors, 50), vectors),
+        Step(recommend, recommend.RecommendOptions(vectors, lists), lists),
     )
     return {step.job.JOB.name: step for step in found}
 
@@ -95,9 +114,13 @@ def run_chain(
     chain = steps(source, dataset, **of_ingest)
     for step in chain.values():
         step.job.run(step.options, PipelineOptions(flags))
-    beside = checksums(chain["drift"].target)
-    return (
-        checksums(dataset)
-        | {f"drift/{name}": checksum for name, checksum in beside.items()}
-        | {"": (dataset / "manifest.json").read_text()}
-    )
+    beside = {
+        f"{job}/{name}": checksum
+        for job in BESIDE.values()
+        for name, checksum in checksums(chain[job].target).items()
+    }
+    manifests = {
+        job: (chain[job].target / "manifest.json").read_text()
+        for job in ("ingest", *BESIDE.values())
+    }
+    return checksums(dataset) | beside | manifests

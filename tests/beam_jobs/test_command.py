@@ -15,6 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import ingest, popularity, split, triplets
 from beam_jobs.runtime.command import Job
+from beam_jobs.runtime.flags import parse_flags
+from beam_jobs.split import SplitOptions
 from tests.beam_jobs.chain import steps
 from tests.beam_jobs.raw import raw_rows, write_csv
 from tfcausal.schema.manifest import Manifest
@@ -44,6 +46,14 @@ def test_the_whole_chain_by_its_commands(
         assert "--overwrite" in capsys.readouterr().err
         assert job.main([*flags, "--overwrite"]) == 0
         assert f"{result['fingerprint'][:12]}" in capsys.readouterr().out
+
+
+def test_a_list_may_be_given_again() -> None:
+    flags = ["--dataset=d", "--rule=random", "--fractions=0.7", "--fractions=0.2,0.1"]
+    options, _, _ = parse_flags(split.JOB.flags, flags, name="split", summary="")
+    assert options.fractions == (0.7, 0.2, 0.1)
+    options, _, _ = parse_flags(split.JOB.flags, flags[:2], name="split", summary="")
+    assert options.fractions == SplitOptions(Path("d"), "random").fractions
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)

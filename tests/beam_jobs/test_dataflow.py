@@ -20,7 +20,14 @@ from apache_beam.runners.dataflow.internal import apiclient
 
 from beam_jobs import ingest, popularity
 from beam_jobs.runtime.pipeline import Submitted
-from tests.beam_jobs.chain import NUM_ITEMS, NUM_USERS, Step, steps, write_input
+from tests.beam_jobs.chain import (
+    NUM_ITEMS,
+    NUM_USERS,
+    Step,
+    copy_input,
+    steps,
+    write_input,
+)
 from tests.beam_jobs.raw import raw_rows
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import read_manifest
@@ -45,9 +52,7 @@ MOST_SIDE_BYTES = 9_000
 def chain(bucket: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
     """Returns the jobs, which read and write the bucket."""
     source = write_input(tmp_path_factory.mktemp("source"), raw_rows(num_rows=NUM_ROWS))
-    for path in source.rglob("*.csv"):
-        with (bucket / path.relative_to(source)).open("wb") as stream:
-            stream.write(path.read_bytes())
+    copy_input(source, bucket)
     return steps(bucket, bucket / "dataset", min_core=2)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.beam_jobs.chain import run_chain, steps, write_input
+from tests.beam_jobs.chain import BESIDE, run_chain, steps, write_input
 from tests.beam_jobs.raw import Row, raw_rows, read_interactions
 from tfcausal.schema.dataset import DatasetFolder
 
@@ -53,7 +53,10 @@ def test_two_workers_write_the_same_bytes(
     found = run_chain(source, tmp_path / "dataset", flags, repeats="keep")
     assert found == in_one_thread
     # Nothing but the results is left.
-    assert {path.name for path in tmp_path.iterdir()} == {"dataset", "dataset_drift"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "dataset",
+        *(f"dataset_{name}" for name in BESIDE),
+    }
     hidden = [p for p in (tmp_path / "dataset").rglob("*") if p.name.startswith(".")]
     assert hidden == []
 

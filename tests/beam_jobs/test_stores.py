@@ -6,7 +6,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import ingest, split
-from tests.beam_jobs.chain import run_chain, write_input
+from tests.beam_jobs.chain import copy_input, run_chain, write_input
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import FILE_NAME, checksums, read_manifest
 
@@ -17,9 +17,7 @@ LOCAL = PipelineOptions(["--runner=local"])
 def raw(tmp_path_factory: pytest.TempPathFactory, bucket: Path) -> Path:
     """Returns a local folder of raw files, which the bucket holds too."""
     source = write_input(tmp_path_factory.mktemp("source"))
-    for path in source.rglob("*.csv"):
-        with (bucket / path.relative_to(source)).open("wb") as stream:
-            stream.write(path.read_bytes())
+    copy_input(source, bucket)
     return source / "raw"
 
 

@@ -113,6 +113,18 @@ def test_published_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_bulk_recommend() -> None:
+    pytest.importorskip("scann")
+    printed = output(
+        "bulk_recommend", "--users=300", "--items=900", "--dim=8", "--sample=8"
+    )
+    rows = [line.split("│") for line in printed.splitlines() if line.startswith("│")]
+    assert len(rows) == 6
+    # So few items are all compared with, and numpy's lists are the same.
+    assert [row[6].strip() for row in rows] == ["1.0000"] * 4 + [""] * 2
+
+
+@pytest.mark.slow
 def test_gru4rec_without_recbole(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
     printed = output(

@@ -27,11 +27,12 @@ from tests.serving.test_history_signatures import train_small
 from tfcausal.data.interactions import open_dataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.schema.dataset import FOLD_IN_PARTS
+from tfcausal.schema.exported import versions
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.serving.check_saved_model import DifferenceError, check
 from tfcausal.serving.export import export
 from tfcausal.serving.live_answers import LiveAnswers
-from tfcausal.serving.versions import next_version, versions
+from tfcausal.serving.versions import next_version
 from tfcausal.serving.warmup import WARMUP_FILE
 from tfcausal.training.run import Run
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from tests.serving.prediction_server import decoded, plain
 from tests.serving.write_golden import GOLDEN, METHODS
+from tfcausal.schema.exported import versions
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.serving.client import load
 from tfcausal.serving.export import read_back
 from tfcausal.serving.model_card import GOLDEN_FILE
-from tfcausal.serving.versions import versions
 
 EXPORTS = [
     GOLDEN / name / str(version)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tfcausal.errors import InputError
-from tfcausal.serving.versions import next_version, retire, versions
+from tfcausal.schema.exported import versions
+from tfcausal.serving.versions import next_version, retire
 
 
 def make(folder: Path, *names: str) -> None:

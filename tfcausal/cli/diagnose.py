@@ -66,9 +66,9 @@ def command(
     from tfcausal.evaluation.diagnosis import diagnose
     from tfcausal.evaluation.ranking import ItemLists
     from tfcausal.schema.dataset import TRAINING_PARTS
+    from tfcausal.schema.exported import find_version
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.export import read_back
-    from tfcausal.serving.versions import find_version
     from tfcausal.training.run import load_run
 
     applied: Mapping[str, Any] | None = None

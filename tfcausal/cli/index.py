@@ -46,10 +46,10 @@ def command(
     Recall is measured with users' own vectors, as they are and with each cause at
     weight 0, 0.25, 0.5 and 2; one index serves them all.
     """
+    from tfcausal.schema.exported import find_version
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.frozen_index import build_frozen_index
     from tfcausal.serving.index import build_index, forecast
-    from tfcausal.serving.versions import find_version
 
     version = find_version(model)
     click.echo(forecast(version), err=True)

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tfcausal.data.interactions import Interactions
 from tfcausal.errors import InputError
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors, Float32s
+from tfcausal.stats.nearest import LARGEST_SCORE, longest
 from tfcausal.stats.negatives import Int32s, Int64s
 from tfcausal.stats.sorting import distinct, repeated, stable_order
 
@@ -19,8 +18,6 @@ BLOCK_SCORES = 40_000_000
 """Scores of a block, about: 160 MB."""
 TILE = 64
 """Items of a tile; see `best_k`."""
-LARGEST_SCORE = float(np.finfo(np.float32).max) / 2
-"""Bound on scores: within it no product or partial sum leaves float32."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +149,6 @@ def require_finite_scores(vectors: CausalVectors) -> None:
             f"{bound:.1e}. Train again with a smaller learning_rate, or lower the "
             "weights of causes."
         )
-
-
-def longest(vectors: npt.NDArray[Any]) -> float:
-    """Returns the largest Euclidean norm along the last axis, 0 without vectors."""
-    squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64)
-    return float(np.sqrt(squares.max(initial=0.0)))
 
 
 def tiled(candidates: Float32s) -> tuple[Float32s, Int64s]:

@@ -13,11 +13,11 @@ from tfcausal.evaluation.ranking import BLOCK_SCORES, ItemLists
 from tfcausal.reports.titles import TitleFile
 from tfcausal.reports.weight_grid import GridAnswers, ask_grid, weight_steps
 from tfcausal.schema.columns import UNKNOWN_INDEX
+from tfcausal.schema.exported import find_version
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.serving.client import Asker, Recommender, load
 from tfcausal.serving.export import read_back
 from tfcausal.serving.index_files import read_ids
-from tfcausal.serving.versions import find_version
 from tfcausal.stats.negatives import Int32s, Int64s
 from tfcausal.stats.popularity import popularity_groups
 

@@ -31,6 +31,11 @@
 | items       |         |                                                             |
 | day         | date32  | a day of UTC                                                |
 | bin         | int32   | bin of a confounding feature; -1 where there is no value    |
+| embedding   | float[] | a vector; of a user a list of them, one for each query      |
+| known_user  | bool    | whether a model has learned of the user                     |
+| seen        | int32[] | items that a model leaves out for a user, ascending         |
+| score,      | float[] | of the items of a list: its score, and the term of each     |
+| score_CAUSE |         | cause                                                       |
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,6 +85,10 @@ DEGREE = "degree"
 COUNTS = "counts"
 SHARES = "shares"
 DESCRIBED_ITEMS = "described_items"
+EMBEDDING = "embedding"
+KNOWN_USER = "known_user"
+SEEN = "seen"
+SCORE = "score"
 
 UNKNOWN_INDEX = 0
 """Row 0 of every vocabulary: ids that the data set never saw."""
@@ -301,3 +310,70 @@ def user_shares_schema() -> pa.Schema:
             (SHARES, pa.list_(pa.float32())),
         ]
     )
+
+
+def item_vectors_schema(dim: int) -> pa.Schema:
+    """Returns the Arrow schema of the items of an exported model, by item index.
+
+    Args:
+        dim: Coordinates of a vector.
+    """
+    return _filled(
+        [
+            (ITEM, pa.int32()),
+            (ITEM_ID, pa.string()),
+            (POPULARITY, pa.int64()),
+            (EMBEDDING, _vector(dim)),
+        ]
+    )
+
+
+def user_vectors_schema(dim: int, num_queries: int) -> pa.Schema:
+    """Returns the Arrow schema of the users of an exported model, by user index.
+
+    Args:
+        dim: Coordinates of a vector.
+        num_queries: Vectors of a user.
+    """
+    return _filled(
+        [
+            (USER, pa.int32()),
+            (USER_ID, pa.string()),
+            (KNOWN_USER, pa.bool_()),
+            (EMBEDDING, pa.list_(_element(_vector(dim)), num_queries)),
+            (SEEN, pa.list_(pa.int32())),
+        ]
+    )
+
+
+def recommendations_schema(causes: Iterable[str]) -> pa.Schema:
+    """Returns the Arrow schema of lists of items, a row for each user.
+
+    `item_id` is best first, and each list of scores as long.
+
+    Args:
+        causes: Names of the causes, each with a list of its terms of the scores.
+    """
+    return _filled(
+        [
+            (USER_ID, pa.string()),
+            (KNOWN_USER, pa.bool_()),
+            (ITEM_ID, pa.list_(pa.string())),
+            (SCORE, pa.list_(pa.float32())),
+            *((score_column(cause), pa.list_(pa.float32())) for cause in causes),
+        ]
+    )
+
+
+def score_column(cause: str) -> str:
+    """Returns the name of the column that holds a cause's terms of scores."""
+    return f"{SCORE}_{cause}"
+
+
+def _vector(dim: int) -> pa.DataType:
+    return pa.list_(_element(pa.float32()), dim)
+
+
+def _element(kind: pa.DataType) -> pa.Field:
+    # Lists of what is never null are read faster.
+    return pa.field("element", kind, nullable=False)

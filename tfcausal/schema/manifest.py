@@ -29,6 +29,8 @@ _WRITERS = {
     "sequences": "python -m beam_jobs.sequences",
     "drift": "python -m beam_jobs.drift",
     "graph": "python -m beam_jobs.graph",
+    "vectors": "python -m beam_jobs.embed",
+    "recommendations": "python -m beam_jobs.recommend",
     "run": "tfcausal train",
     "export": "tfcausal export",
     "index": "tfcausal index",
@@ -54,7 +56,7 @@ class Manifest:
     Attributes:
         kind: What the folder holds: "dataset", "splits", "popularity",
             "item_concepts", "triplets", "sequences", "graph", "drift", "world", "run",
-            "export", "index", "frozen_index".
+            "export", "index", "frozen_index", "vectors", "recommendations".
         options: The options that made it, by name.
         counts: Rows, users, items, rejected rows and the like.
         inputs: Fingerprint of each folder or input it was computed from, by name.

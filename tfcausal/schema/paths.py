@@ -10,12 +10,14 @@ each store's tools find them.
 import io
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache
 from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path, PosixPath
+from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
 import pyarrow as pa
@@ -203,6 +205,25 @@ def find_files(pattern: str) -> list[Path]:
         return [path] if path.is_file() else []
     found = StorePath(*fixed).glob("/".join(below))
     return [path for path in found if path.is_file()]
+
+
+@contextmanager
+def on_local_disk(folder: Path) -> Iterator[Path]:
+    """Gives a folder for libraries that read none of a store; a copy, if it is there.
+
+    Args:
+        folder: A local folder or one of a store.
+    """
+    if not is_store(folder):
+        yield folder
+        return
+    with TemporaryDirectory() as scratch:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                copied = Path(scratch, path.relative_to(folder).as_posix())
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                copied.write_bytes(path.read_bytes())
+        yield Path(scratch)
 
 
 def num_bytes(path: str) -> int:

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
+from tfcausal.schema.exported import find_version
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.live_index import LiveIndex
 from tfcausal.serving.presets import Presets
-from tfcausal.serving.versions import find_version, index_folder
+from tfcausal.serving.versions import index_folder
 
 
 class Recommendation(NamedTuple):

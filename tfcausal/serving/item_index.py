@@ -17,10 +17,10 @@ from itertools import groupby
 import numpy as np
 
 from tfcausal.errors import InputError
-from tfcausal.evaluation.ranking import LARGEST_SCORE, longest
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.index_settings import IndexSettings
 from tfcausal.serving.scann_searcher import Searcher
+from tfcausal.stats.nearest import LARGEST_SCORE, longest
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
 

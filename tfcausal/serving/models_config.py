@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfcausal.errors import InputError
+from tfcausal.schema.exported import versions
 from tfcausal.schema.manifest import read_manifest
-from tfcausal.serving.versions import versions
 
 CONFIG_FILE = "models.config"
 Labels = Mapping[str, Mapping[str, int]]

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.evaluation.ranking import LARGEST_SCORE, ItemLists, tiled
+from tfcausal.evaluation.ranking import ItemLists, tiled
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.exact_search import Limits, search
 from tfcausal.serving.examples import of_examples
 from tfcausal.serving.presets import Presets
+from tfcausal.stats.nearest import LARGEST_SCORE
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
 

@@ -1,39 +1,16 @@
 """The versions of an exported model: folders named by integers, counted up."""
 
-import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from tfcausal.errors import InputError
-
-
-def versions(folder: Path) -> list[int]:
-    """Returns the versions of a model, ascending: its folders named by an integer."""
-    names = [path.name for path in folder.glob("*") if path.is_dir()]
-    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]*", name))
+from tfcausal.schema.exported import versions
 
 
 def next_version(folder: Path) -> int:
     """Returns the number after the last version of a model, 1 for the first."""
     return max(versions(folder), default=0) + 1
-
-
-def find_version(model_dir: Path) -> Path:
-    """Returns `model_dir`, or its last version where it is a model's folder.
-
-    Raises:
-        InputError: If it is neither.
-    """
-    if (model_dir / "saved_model.pb").is_file():
-        return model_dir
-    found = versions(model_dir)
-    if not found:
-        raise InputError(
-            f"`{model_dir}` must be an exported model or one version of it; it is not. "
-            "Run `tfcausal export` first."
-        )
-    return model_dir / str(found[-1])
 
 
 def index_folder(version: Path) -> Path:

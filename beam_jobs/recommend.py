@@ -1,0 +1,229 @@
+"""The K best items of every user of an exported model, with each cause's term.
+
+What the model's `recommend` signature answers one request at a time, for all users or
+those of a file: equal scores in the order of items, what is hidden never listed, the
+popularity answer for who is unknown.
+"""
+
+import hashlib
+import math
+import sys
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.runtime.command import Job
+from beam_jobs.runtime.flags import JobFlags, add_flags
+from beam_jobs.runtime.pipeline import call, promised_options, run_pipeline, seal
+from beam_jobs.runtime.report import Report
+from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_ids
+from tfcausal.errors import InputError, unknown_name
+from tfcausal.schema.exported import VectorsFolder
+from tfcausal.schema.folders import staged_folder
+from tfcausal.schema.manifest import Manifest, read_manifest, require_input
+from tfcausal.schema.paths import as_path
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """Options of recommend.
+
+    Attributes:
+        vectors: The folder that embed wrote.
+        output: The folder to write.
+        k: Items of a list; fewer where there are no more.
+        weight: Intervene: scale a cause in the score, as CAUSE=NUMBER, such as
+            conformity=0; may be given again. The others keep 1.
+        include_seen: List what the user has seen, too.
+        users: A file of ids, one a line, to answer for these users only; an id that the
+            model does not know gets the most popular items.
+        index: Search through this ScaNN index, saved_models/NAME/VERSION-scann, in
+            place of exactly.
+        items_per_shard: Items that a worker holds at once, but never fewer than one
+            file of embed; the lists are the same for any.
+        overwrite: Replace what --output holds.
+    """
+
+    vectors: Path
+    output: Path
+    k: int = 10
+    weight: tuple[str, ...] | None = None
+    include_seen: bool = False
+    users: Path | None = None
+    index: Path | None = None
+    items_per_shard: int = 1_000_000
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a value that makes no sense."""
+        for name in ("k", "items_per_shard"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"`{name}` must be at least 1; got {getattr(self, name)}."
+                )
+        self.weights()
+
+    def weights(self) -> dict[str, float]:
+        """Returns cause to weight.
+
+        Raises:
+            InputError: If a text has another form, or a cause stands twice.
+        """
+        weights: dict[str, float] = {}
+        for text in self.weight or ():
+            cause, _, number = text.rpartition("=")
+            try:
+                weight = float(number)
+            except ValueError:
+                weight = math.nan
+            if not cause or not math.isfinite(weight):
+                raise InputError(
+                    f"`weight` must be CAUSE=NUMBER with a finite number; got {text}. "
+                    "Write it as --weight=conformity=0."
+                )
+            if cause in weights:
+                raise InputError(f"`weight` must name `{cause}` once; got it twice.")
+            weights[cause] = weight
+        return weights
+
+
+class RecommendFlags(JobFlags):
+    """Flags of recommend."""
+
+    options_class = RecommendOptions
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        add_flags(parser, RecommendOptions)
+
+
+def run(
+    options: RecommendOptions, pipeline_options: PipelineOptions | None = None
+) -> Manifest:
+    """Writes lists of all users, or of those of a file.
+
+    Args:
+        options: Options of the job.
+        pipeline_options: Beam's options; None to run in this process.
+    Returns:
+        The manifest of the lists.
+    Raises:
+        InputError: If there are no vectors, the index is of another export, the file
+            names nobody, or a weight is of no cause or too large.
+    """
+    vectors = read_manifest(as_path(options.vectors), kind="vectors")
+    causes = _causes(vectors)
+    weights = options.weights()
+    for cause in weights:
+        if cause not in causes:
+            raise unknown_name("cause", cause, causes)
+    num_users, inputs = _asked_for(options, vectors)
+    inputs |= {"vectors": vectors.fingerprint} | _index(options, vectors)
+    with staged_folder(as_path(options.output), overwrite=options.overwrite) as folder:
+        block_rows = vectors.options["block_rows"]
+        plan = RecommendPlan(
+            vectors=VectorsFolder(as_path(options.vectors)),
+            folder=folder,
+            num_users=vectors.counts["users"],
+            num_items=vectors.counts["items"],
+            block_rows=block_rows,
+            files_at_once=max(options.items_per_shard // block_rows, 1),
+            causes=causes,
+            weights=weights,
+            k=options.k,
+            include_seen=options.include_seen,
+            asked=None if options.users is None else as_path(options.users),
+            index=None if options.index is None else as_path(options.index),
+        )
+        run_pipeline(
+            partial(_build, plan),
+            pipeline_options,
+            without_beam=lambda: call(RecommendBlock(plan), plan.units()),
+            finish=partial(_finish, options, inputs, num_users, folder),
+            folder=folder,
+        )
+        return read_manifest(folder, kind="recommendations")
+
+
+def _build(plan: RecommendPlan, pipeline: Any) -> beam.PCollection:
+    return (
+        pipeline
+        | "BlocksOfUsers" >> beam.Create(plan.units())
+        | "RecommendBlock" >> beam.ParDo(RecommendBlock(plan))
+    )
+
+
+def _finish(
+    options: RecommendOptions,
+    inputs: dict[str, str],
+    num_users: int,
+    folder: Path,
+    report: Report,
+) -> None:
+    if report.counts["users"] != num_users:
+        raise InputError(
+            f"`{options.vectors}` must hold the users that its manifest counts, so "
+            f"that {num_users} get lists; got {report.counts['users']}. Run "
+            "beam_jobs.embed again."
+        )
+    seal(
+        folder,
+        "recommendations",
+        options=promised_options(options) | {"weight": options.weights()},
+        counts=report.counts,
+        inputs=inputs,
+    )
+
+
+def _causes(vectors: Manifest) -> dict[str, slice]:
+    """Returns the causes in the order of their coordinates."""
+    bounds = sorted(vectors.details["causes"].items(), key=lambda part: part[1])
+    return {cause: slice(*part) for cause, part in bounds}
+
+
+def _asked_for(
+    options: RecommendOptions, vectors: Manifest
+) -> tuple[int, dict[str, str]]:
+    """Returns how many users get lists, and what tells them from others."""
+    if options.users is None:
+        return vectors.counts["users"], {}
+    asked = read_ids(as_path(options.users))
+    if not len(asked):
+        raise InputError(
+            f"`{options.users}` must name at least one user; got none. Leave --users "
+            "out to answer for all."
+        )
+    lines = "".join(f"{user}\n" for user in asked.to_pylist())
+    return len(asked), {"users": hashlib.sha256(lines.encode()).hexdigest()}
+
+
+def _index(options: RecommendOptions, vectors: Manifest) -> dict[str, str]:
+    """Returns which index is searched, if it is one of the same export."""
+    if options.index is None:
+        return {}
+    folder = as_path(options.index)
+    index = read_manifest(folder, kind="index")
+    require_input(index, "export", vectors.inputs["export"], folder)
+    return {"index": index.fingerprint}
+
+
+JOB = Job(
+    name="recommend",
+    summary="Writes the best items of all users of an exported model.",
+    flags=RecommendFlags,
+    run=run,
+)
+
+
+def main() -> int:
+    """Runs the command."""
+    return JOB.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
