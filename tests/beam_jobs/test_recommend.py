@@ -61,7 +61,9 @@ def asked(
     answer = model.signatures["recommend"](
         user_id=tf.constant(users),
         k=tf.constant(k),
-        exclude_item_id=tf.constant([[""]] * len(users)),
+        do=tf.fill([len(users)], ""),
+        exclude_item_id=tf.fill([len(users), 1], ""),
+        allow_item_id=tf.fill([len(users), 1], ""),
         exclude_seen=tf.constant(exclude_seen),
         **{
             f"{cause}_weight": tf.fill([len(users)], weights.get(cause, 1.0))

@@ -191,10 +191,13 @@ def ask_signature(vectors: Path, work: Path, sample: int, k: int) -> dict[int, U
 
     def ask(begin: int, end: int) -> None:
         ones = tf.ones([end - begin])
+        nothing = tf.fill([end - begin, 1], "")
         recommend(
             user_id=tf.constant([f"user {row + 1}" for row in range(begin, end)]),
             k=tf.constant(k),
-            exclude_item_id=tf.fill([end - begin, 1], ""),
+            do=nothing[:, 0],
+            exclude_item_id=nothing,
+            allow_item_id=nothing,
             exclude_seen=tf.constant(True),
             interest_weight=ones,
             conformity_weight=ones,

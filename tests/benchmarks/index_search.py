@@ -202,7 +202,9 @@ def served(vectors: CausalVectors, base: IndexedItems, folder: Path, k: int) -> 
     asked = [tf.constant([user]) for user in users]
     wishes = {
         "k": tf.constant(k),
+        "do": tf.constant([""]),
         "exclude_item_id": tf.constant([["i1", "i2"]]),
+        "allow_item_id": tf.constant([[""]]),
         "exclude_seen": tf.constant(True),
         **{f"{cause}_weight": tf.constant([1.0]) for cause in vectors.causes},
     }

@@ -9,7 +9,7 @@ import pytest
 from tfcausal.schema.exported import ids_file
 from tfcausal.serving.catalogue import Catalogue, load_catalogue
 from tfcausal.serving.export import read_back
-from tfcausal.serving.item_index import read_ids
+from tfcausal.serving.index_files import read_ids
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfcausal.serving.examples import serialized
-from tfcausal.serving.item_index import read_ids
+from tfcausal.serving.index_files import read_ids
 
 CAUSES = ("interest", "conformity")
 ODD_IDS = [b"", b"\xff\xfe", b"nobody", "ü".encode(), b"i1\x00", b"x" * 10_000]
