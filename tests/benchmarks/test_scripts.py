@@ -153,3 +153,22 @@ def test_sequence_speed(tmp_path: Path) -> None:
     assert [row[1] for row in rows] == ["base", "causerec-item"]
     for row in rows:
         assert all(float(row[place].replace(",", "")) > 0 for place in range(3, 14, 2))
+
+
+@pytest.mark.slow
+def test_exact_serving() -> None:
+    printed = output("exact_serving", "--items=500", "--dim=8", "--k=5")
+    rows = [line.split() for line in printed.splitlines() if line.startswith("│")]
+    assert [row[1] for row in rows] == ["32", "256"]
+    assert all(float(row[7]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_serving_soak() -> None:
+    pytest.importorskip("scann")
+    printed = output("serving_soak", "--minutes=0.2", "--users=50", "--items=300")
+    rows = [line.split("│") for line in printed.splitlines() if line.startswith("│")]
+    kinds = {row[1].strip(): row for row in rows}
+    for kind in ("requests by gRPC", "searches of the index"):
+        assert int(kinds[kind][2].replace(",", "")) > 10
+        assert kinds[kind][3].strip() == "0"
