@@ -61,7 +61,7 @@ ROWS = {
 """Name to the method, what makes the row what it is, and what is published."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "mf": _BPR | {"learning_rate": 3e-3, "l2": 1e-6, "batch_size": 8192},
-    "lightgcn": _BPR | {"learning_rate": 4e-2, "l2": 1e-7, "batch_size": 16384},
+    "lightgcn": _BPR | {"learning_rate": 1e-2, "l2": 1e-8, "batch_size": 16384},
     "lightgcn-softmax": {"learning_rate": 1e-2, "l2": 1e-7, "batch_size": 8192},
 }
 COMMON = {

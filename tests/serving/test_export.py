@@ -27,7 +27,7 @@ from tests.serving.test_history_signatures import train_small
 from tfcausal.data.interactions import open_dataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.schema.dataset import FOLD_IN_PARTS
-from tfcausal.schema.exported import versions
+from tfcausal.schema.exported import find_version, versions
 from tfcausal.schema.manifest import checksums, read_manifest
 from tfcausal.serving.check_saved_model import DifferenceError, check
 from tfcausal.serving.export import export
@@ -157,7 +157,10 @@ def test_a_failed_verification_leaves_nothing(
     assert list((tmp_path / "dice").iterdir()) == []
 
 
-def test_killed_half_way_it_leaves_no_version(tmp_path: Path, run: Run) -> None:
+def test_killed_half_way_it_leaves_the_versions_before(
+    tmp_path: Path, run: Run, exported: Path
+) -> None:
+    before = shutil.copytree(exported, tmp_path / "dice" / "1")
     script = (
         "import os, sys; from pathlib import Path\n"
         "from tfcausal.serving import export\n"
@@ -173,9 +176,11 @@ def test_killed_half_way_it_leaves_no_version(tmp_path: Path, run: Run) -> None:
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert versions(tmp_path / "dice") == []
-    assert next_version(tmp_path / "dice") == 1
-    assert (tmp_path / "dice" / ".1.partial" / "saved_model.pb").is_file()
+    assert (tmp_path / "dice" / ".2.partial" / "saved_model.pb").is_file()
+    assert versions(tmp_path / "dice") == [1]
+    assert next_version(tmp_path / "dice") == 2
+    assert find_version(tmp_path / "dice") == before
+    assert checksums(before) == read_manifest(before, kind="export").files
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "ä"])
