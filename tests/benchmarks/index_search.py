@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -187,7 +188,7 @@ def asked_while(
 
 
 def served(vectors: CausalVectors, base: IndexedItems, folder: Path, k: int) -> Table:
-    """Measures the signatures `recommend` of the stock and of the frozen model."""
+    """Measures the signatures for lists of the stock and of the frozen model."""
     users = [f"u{row}" for row in range(1, len(vectors.queries))]
     write_ids(folder / "users.txt", users)
     write_ids(folder / "items.txt", base.items)
@@ -198,6 +199,7 @@ def served(vectors: CausalVectors, base: IndexedItems, folder: Path, k: int) -> 
         "seen": ItemLists.empty(len(vectors.queries)),
         "popularity": np.arange(len(vectors.candidates)),
         "known": np.ones(len(vectors.queries), bool),
+        "k": k,
     }
     asked = [tf.constant([user]) for user in users]
     wishes = {
@@ -209,20 +211,23 @@ def served(vectors: CausalVectors, base: IndexedItems, folder: Path, k: int) -> 
         **{f"{cause}_weight": tf.constant([1.0]) for cause in vectors.causes},
     }
 
-    def latency_of(model: ServingModel, target: str) -> str:
-        tf.saved_model.save(model, target, signatures=model.signatures())
-        recommend = tf.saved_model.load(target).signatures["recommend"]
-        return latencies(
-            lambda number: recommend(user_id=asked[number % len(asked)], **wishes)[
-                "item_id"
-            ].numpy()
-        )
+    table = Table("SavedModel", "serving_default", "recommend")
+    table.title = f"One query, {k} places, ms p50 / p99"
 
-    table = Table("SavedModel", "one query, ms p50 / p99")
-    table.title = f"recommend, {k} places"
-    table.add_row("stock", latency_of(ServingModel(**stock), str(folder / "stock")))
-    frozen = FrozenServingModel(base, **stock)
-    table.add_row("frozen index", latency_of(frozen, str(folder / "frozen")))
+    def add_latencies(name: str, model: ServingModel) -> None:
+        tf.saved_model.save(model, str(folder / name), signatures=model.signatures())
+        signatures = tf.saved_model.load(str(folder / name)).signatures
+        calls = {"serving_default": {}, "recommend": wishes}
+
+        def ask(number: int, signature: str) -> Any:
+            user = asked[number % len(asked)]
+            answer = signatures[signature](user_id=user, **calls[signature])
+            return answer["item_id"].numpy()
+
+        table.add_row(name, *(latencies(partial(ask, signature=one)) for one in calls))
+
+    add_latencies("stock", ServingModel(**stock))
+    add_latencies("frozen index", FrozenServingModel(base, **stock))
     return table
 
 
