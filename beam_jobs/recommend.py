@@ -25,7 +25,7 @@ from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_i
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.exported import VectorsFolder
 from tfcausal.schema.folders import staged_folder
-from tfcausal.schema.manifest import Manifest, read_manifest, require_input
+from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.schema.paths import as_path
 
 
@@ -192,7 +192,13 @@ def _asked_for(
     """Returns how many users get lists, and what tells them from others."""
     if options.users is None:
         return vectors.counts["users"], {}
-    asked = read_ids(as_path(options.users))
+    try:
+        asked = read_ids(as_path(options.users))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"`users` must be a file of user ids, one a line; `{options.users}` is not "
+            "there. Leave --users out to answer for all."
+        ) from error
     if not len(asked):
         raise InputError(
             f"`{options.users}` must name at least one user; got none. Leave --users "
@@ -208,7 +214,13 @@ def _index(options: RecommendOptions, vectors: Manifest) -> dict[str, str]:
         return {}
     folder = as_path(options.index)
     index = read_manifest(folder, kind="index")
-    require_input(index, "export", vectors.inputs["export"], folder)
+    if index.inputs["export"] != vectors.inputs["export"]:
+        raise InputError(
+            f"`index` must be of the export that the vectors are of; `{folder}` is of "
+            f"{index.inputs['export'][:12]}, `{options.vectors}` of "
+            f"{vectors.inputs['export'][:12]}. Give the index of the model that embed "
+            "read."
+        )
     return {"index": index.fingerprint}
 
 

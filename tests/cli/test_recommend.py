@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
-from tests.serving.test_history_signatures import train_small
+from tests.serving.served_histories import train_small
 from tfcausal.cli import commands
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import read_manifest

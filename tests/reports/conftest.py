@@ -6,7 +6,7 @@ import pytest
 
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
-from tests.serving.test_history_signatures import train_small
+from tests.serving.served_histories import train_small
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.serving.export import export
 

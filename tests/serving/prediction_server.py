@@ -186,7 +186,7 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # typ
 
 
 def rest_handler(models: Models) -> type[BaseHTTPRequestHandler]:
-    """Returns a handler of POST /v1/models/NAME[/labels/LABEL]:predict."""
+    """Returns a handler of POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -205,10 +205,13 @@ def rest_handler(models: Models) -> type[BaseHTTPRequestHandler]:
 
         def _predicted(self, body: dict[str, Any]) -> dict[str, Any]:
             path = self.path.removeprefix("/v1/models/").removesuffix(":predict")
-            name, _, label = path.partition("/labels/")
+            name, _, which = path.partition("/")
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
-            request.model_spec.version_label = label
+            if which.startswith("versions/"):
+                request.model_spec.version.value = int(which.removeprefix("versions/"))
+            else:
+                request.model_spec.version_label = which.removeprefix("labels/")
             _, version = models.find(request.model_spec)
             signature = body.get("signature_name", "serving_default")
             specs = version.specs(signature)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.serving.test_history_signatures import train_small
+from tests.serving.served_histories import train_small
 from tfcausal.data.interactions import CheckedDataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.evaluation.pairs import pair_scores

@@ -46,9 +46,9 @@ def test_the_card_lists_every_signature(card: str, exported: Path) -> None:
     listed = rows_of(card, "Signatures")
     assert listed.keys() == {f"`{name}`" for name in served}
     inputs, outputs = listed["`recommend`"]
-    assert "`exclude_item_id` string[][]" in inputs
-    assert "`k` int32" in inputs
-    assert "`score_conformity` float32[][]" in outputs
+    assert "`exclude_item_id` string [B, n]" in inputs
+    assert "`k` int32 []" in inputs
+    assert "`score_conformity` float32 [B, n]" in outputs
 
 
 def test_the_card_lists_presets(card: str, exported: Path) -> None:

@@ -10,6 +10,7 @@ from tfcausal.schema.manifest import Manifest, write_manifest
 from tfcausal.serving.models_config import (
     exported_models,
     read_labels,
+    refresh_config,
     relabelled,
     write_config,
 )
@@ -62,8 +63,20 @@ def test_labels_are_kept_moved_and_taken_off(root: Path) -> None:
     assert read_labels(root)["dice"] == {"stable": 3}
 
 
+def test_what_is_exported_later_joins_it(root: Path) -> None:
+    assert refresh_config(root) is None
+    write_config(root, {"dice": {"stable": 1}}, "/srv/models")
+    (root / "dice" / "4").mkdir()
+    write_manifest(root / "dice" / "4", Manifest(kind="export"))
+    assert refresh_config(root) == root / "models.config"
+    dice, _ = parsed(root / "models.config")
+    assert list(dice.model_version_policy.specific.versions) == [1, 4]
+    assert dict(dice.version_labels) == {"stable": 1}
+    assert dice.base_path == "/srv/models/dice"
+
+
 @pytest.mark.parametrize(
-    "text", ["dice", "dice:stable", ":stable=1", "dice:=1", "a:b=c"]
+    "text", ["dice", "dice:stable", ":stable=1", "dice:=1", "a:b=c", "dice:a b=1"]
 )
 def test_refuses_other_forms(text: str) -> None:
     with pytest.raises(InputError, match="must be MODEL:LABEL=VERSION"):
@@ -76,8 +89,10 @@ def test_refuses_what_is_not_there(root: Path, tmp_path: Path) -> None:
     before = write_config(root, {}).read_text()
     with pytest.raises(InputError, match="must be an exported version; got 2"):
         write_config(root, {"dice": {"stable": 2}})
-    with pytest.raises(InputError, match="must be an exported version"):
-        write_config(root, {"nothing": {"stable": 1}})
+    with pytest.raises(InputError, match="Did you mean `dice`"):
+        write_config(root, {"dise": {"stable": 1}})
+    with pytest.raises(InputError, match="each label once"):
+        relabelled({}, ["dice:stable=1", "dice:stable=3"])
     assert (root / "models.config").read_text() == before
     with pytest.raises(InputError, match="must hold exported models"):
         write_config(tmp_path / "empty", {})

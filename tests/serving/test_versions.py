@@ -16,11 +16,14 @@ def make(folder: Path, *names: str) -> None:
 
 
 def test_old_versions_go_with_their_indexes(tmp_path: Path) -> None:
-    make(tmp_path, "1", "1-scann", "2", "9", "10", "10-scann", "other", ".11.partial")
-    assert retire(tmp_path, 2) == [1, 2]
-    left = {path.name for path in tmp_path.iterdir()}
+    model, frozen = tmp_path / "dice", tmp_path / "dice-scann"
+    make(model, "1", "1-scann", "2", "9", "10", "10-scann", "other", ".11.partial")
+    make(frozen, "1", "10")
+    assert retire(model, 2) == [1, 2]
+    left = {path.name for path in model.iterdir()}
     assert left == {"9", "10", "10-scann", "other", ".11.partial"}
-    assert next_version(tmp_path) == 11
+    assert [path.name for path in frozen.iterdir()] == ["10"]
+    assert next_version(model) == 11
 
 
 def test_labelled_versions_stay(tmp_path: Path) -> None:

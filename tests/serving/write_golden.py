@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.datasets import write_dataset
-from tests.serving.test_history_signatures import train_small
+from tests.serving.served_histories import train_small
 from tfcausal.serving.export import export
 
 GOLDEN = Path(__file__).parents[2] / "saved_models" / "golden"

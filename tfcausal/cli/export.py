@@ -60,7 +60,7 @@ def command(
     from tfcausal.evaluation.calibration import load_calibration
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.export import export
-    from tfcausal.serving.models_config import read_labels
+    from tfcausal.serving.models_config import read_labels, refresh_config
     from tfcausal.serving.versions import require_keep, retire
     from tfcausal.serving.warmup import WARMUP_FILE
     from tfcausal.training.run import load_run
@@ -85,6 +85,7 @@ def command(
         neutral_popularity=neutral_popularity,
     )
     retired = [] if keep is None else retire(root / name, keep, labels.values())
+    config = refresh_config(root)
     if as_json:
         manifest = read_manifest(version, kind="export")
         result = {
@@ -94,6 +95,7 @@ def command(
             "calibrated": "calibration" in manifest.details,
             "presets": manifest.details["presets"],
             "retired": retired,
+            "config": None if config is None else str(config),
             "warmup": (version / WARMUP_FILE).is_file(),
             "fingerprint": manifest.fingerprint,
         }
@@ -103,3 +105,5 @@ def command(
     click.echo(f"{version}: {kind}verified in a fresh process.")
     if retired:
         click.echo(f"removed: {', '.join(map(str, retired))}")
+    if config is not None:
+        click.echo(f"written to {config}")

@@ -23,7 +23,8 @@ import click
 @click.option(
     "--frozen",
     is_flag=True,
-    help="Write it as a SavedModel NAME-scann too, for servers with ScaNN's operation.",
+    help="Write it as a SavedModel NAME-scann too, for servers with ScaNN's operation; "
+    "an index that is there already is taken as it is, unless --overwrite is given.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the index that is there.")
 @click.option(
@@ -48,19 +49,24 @@ def command(
     """
     from tfcausal.schema.exported import find_version
     from tfcausal.schema.manifest import read_manifest
-    from tfcausal.serving.frozen_index import build_frozen_index
+    from tfcausal.serving.frozen_index import build_frozen_index, require_free
     from tfcausal.serving.index import build_index, forecast
+    from tfcausal.serving.versions import frozen_folder, index_folder
 
     version = find_version(model)
-    click.echo(forecast(version), err=True)
-    folder = build_index(
-        version, floor=floor, k=k, overwrite=overwrite, ignore_memory=ignore_memory
-    )
+    if frozen:
+        require_free(frozen_folder(version.resolve()), overwrite=overwrite)
+    folder = index_folder(version)
+    if overwrite or not (frozen and folder.exists()):
+        click.echo(forecast(version), err=True)
+        build_index(
+            version, floor=floor, k=k, overwrite=overwrite, ignore_memory=ignore_memory
+        )
     manifest = read_manifest(folder, kind="index")
     result = {
         "index": str(folder),
         "items": manifest.counts["items"],
-        "k": k,
+        "k": manifest.options["k"],
         "recall": manifest.details["recall"],
     }
     if frozen:
@@ -68,7 +74,7 @@ def command(
     if as_json:
         click.echo(json.dumps(result, sort_keys=True))
         return
-    _print(folder, k, manifest.details["recall"])
+    _print(folder, manifest.options["k"], manifest.details["recall"])
     if frozen:
         click.echo(f"{result['frozen']}: verified in a fresh process.")
 

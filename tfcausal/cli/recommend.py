@@ -90,12 +90,16 @@ def command(
     histories; unknown items are passed over. --diversity lets the items of the list
     differ in a concept (ComiRec's controllable aggregation).
     """
+    from tfcausal.schema.exported import find_version
     from tfcausal.serving.client import load
 
     require_one(user, history)
     parsed = parse_weights(weights)
     differing = _Differing.of_options(diversity, concept, dataset, pool)
-    loaded = load(model, index=index)
+    version = find_version(model)
+    loaded = load(version, index=index)
+    _say_unknown(version, "--exclude", exclude)
+    _say_unknown(version, "--allow", allow)
     asked: str | list[str]
     if user is None:
         kind, asked, name = "history", list(history), ", ".join(history)
@@ -118,6 +122,7 @@ def command(
         found = differing.shortened(found, k)
     if as_json:
         result = {
+            "model": str(version),
             kind: asked,
             f"known_{kind}": known,
             "weights": parsed,
@@ -129,6 +134,18 @@ def command(
     applied = [f"{cause}={weight:g}" for cause, weight in parsed.items()]
     title = " ".join([f"{kind} {name}", *([do] if do else []), *applied])
     _print(found, title if known else f"{title}, unknown: by popularity")
+
+
+def _say_unknown(version: Path, flag: str, items: tuple[str, ...]) -> None:
+    """Says which ids a model does not know: a request passes over them."""
+    from tfcausal.schema.exported import ids_file
+    from tfcausal.serving.index_files import read_ids
+
+    if items:
+        known = set(read_ids(ids_file(version, "items")))
+        unknown = [item for item in items if item not in known]
+        if unknown:
+            click.echo(f"{flag}: unknown to the model: {', '.join(unknown)}", err=True)
 
 
 @dataclass(frozen=True)

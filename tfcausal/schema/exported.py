@@ -32,9 +32,15 @@ def find_version(model_dir: Path) -> Path:
         return model_dir
     found = versions(model_dir)
     if not found:
+        there = ", ".join(map(str, versions(model_dir.parent)))
+        advice = (
+            f"`{model_dir.parent}` has these: {there}."
+            if _VERSION.fullmatch(model_dir.name) and there
+            else "Run `tfcausal export` first."
+        )
         raise InputError(
             f"`{model_dir}` must be an exported model or one version of it; it is not. "
-            "Run `tfcausal export` first."
+            f"{advice}"
         )
     return model_dir / str(found[-1])
 

@@ -432,7 +432,7 @@ class Recommender:
         return {name: value.numpy() for name, value in answer.items()}
 
 
-def load(model_dir: Path, *, index: bool = False) -> Recommender:
+def load(model_dir: Path | str, *, index: bool = False) -> Recommender:
     """Loads an exported model.
 
     Args:
@@ -444,7 +444,7 @@ def load(model_dir: Path, *, index: bool = False) -> Recommender:
         InputError: If there is no exported model or no index of this very export.
         ImportError: If the index is asked for and ScaNN is not installed.
     """
-    version = find_version(model_dir)
+    version = find_version(Path(model_dir))
     manifest = read_manifest(version, kind="export")
     bounds = sorted(manifest.details["causes"].items(), key=lambda part: part[1])
     causes = {cause: slice(*part) for cause, part in bounds}

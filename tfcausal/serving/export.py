@@ -54,7 +54,7 @@ from tfcausal.serving.presets import (
     popularity_neutral,
 )
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
-from tfcausal.serving.versions import next_version
+from tfcausal.serving.versions import FROZEN_SUFFIX, next_version
 from tfcausal.serving.warmup import write_warmup
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
@@ -102,6 +102,11 @@ def export(
             f"`name` must be letters, digits, `_`, `-` and `.`; got {name}. It becomes "
             "the name of a folder and of the served model."
         )
+    if name.endswith(FROZEN_SUFFIX):
+        raise InputError(
+            f"`name` must not end in {FROZEN_SUFFIX}, which is for the frozen index of "
+            f"a model; got {name}. Choose another."
+        )
     if k < 1:
         raise InputError(f"`k` must be at least 1; got {k}.")
     dataset = run.open_dataset()
@@ -141,7 +146,7 @@ def export(
             method,
             calibration,
         )
-        signatures = _write(folder, name, contents)
+        signatures = _write(folder, name, int(target.name), contents)
         write_card(
             folder,
             f"{name}, version {target.name}",
@@ -297,7 +302,9 @@ def _known_users(
     return known
 
 
-def _write(folder: Path, name: str, contents: _Contents) -> dict[str, Any]:
+def _write(
+    folder: Path, name: str, version: int, contents: _Contents
+) -> dict[str, Any]:
     """Writes a model that was found to answer as it must; returns its signatures."""
     with tempfile.TemporaryDirectory() as scratch:
         files = {kind: Path(scratch, f"{kind}.txt") for kind in contents.ids}
@@ -310,7 +317,7 @@ def _write(folder: Path, name: str, contents: _Contents) -> dict[str, Any]:
     cases = contents.cases()
     write_warmup(folder, name, signatures, cases)
     verify(folder, cases)
-    write_golden(folder, name, signatures, cases)
+    write_golden(folder, name, version, signatures, cases)
     return signatures
 
 

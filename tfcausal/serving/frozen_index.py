@@ -34,7 +34,7 @@ from tfcausal.serving.live_answers import LiveAnswers
 from tfcausal.serving.presets import Presets
 from tfcausal.serving.scann_searcher import PARTS, part_tensors, scann_ops, searcher_of
 from tfcausal.serving.signatures import ServingModel
-from tfcausal.serving.versions import index_folder
+from tfcausal.serving.versions import frozen_folder, index_folder
 from tfcausal.serving.warmup import write_warmup
 
 SIGNATURES = ("serving_default", "recommend", "recommend_examples")
@@ -205,13 +205,8 @@ def build_frozen_index(version: Path, *, overwrite: bool = False) -> Path:
         RuntimeError: If it does not answer as it must; then nothing is written.
     """
     version = version.resolve()
-    name = f"{version.parent.name}-scann"
-    target = version.parent.with_name(name) / version.name
-    if not overwrite:
-        refuse_existing(target)
-    elif target.exists():
-        # Somebody's own model may have that name.
-        read_manifest(target, kind="frozen_index")
+    target = frozen_folder(version)
+    require_free(target, overwrite=overwrite)
     manifest = read_manifest(version, kind="export")
     folder = index_folder(version)
     promised = read_manifest(folder, kind="index")
@@ -228,7 +223,7 @@ def build_frozen_index(version: Path, *, overwrite: bool = False) -> Path:
         _write(partial, index.base, live, k)
         signatures = tf.saved_model.load(str(partial)).signatures
         cases = _sound_cases(signatures, live.cases(k))
-        write_warmup(partial, name, signatures, cases)
+        write_warmup(partial, target.parent.name, signatures, cases)
         verify(partial, cases, modules=[OPERATIONS])
         write_manifest(
             partial,
@@ -245,6 +240,15 @@ def build_frozen_index(version: Path, *, overwrite: bool = False) -> Path:
             ),
         )
     return target
+
+
+def require_free(target: Path, *, overwrite: bool) -> None:
+    """Raises InputError unless a frozen index may be written there."""
+    if not overwrite:
+        refuse_existing(target)
+    elif target.exists():
+        # An older export may have that name.
+        read_manifest(target, kind="frozen_index")
 
 
 def _live_answers(version: Path, items: Sequence[str], presets: Presets) -> LiveAnswers:

@@ -31,13 +31,18 @@ _GOLDEN_ROWS = 2
 
 
 def write_golden(
-    folder: Path, name: str, signatures: Any, cases: Sequence[Mapping[str, Any]]
+    folder: Path,
+    name: str,
+    version: int,
+    signatures: Any,
+    cases: Sequence[Mapping[str, Any]],
 ) -> None:
     """Writes a request and the model's response for each signature.
 
     Args:
         folder: The SavedModel's folder.
         name: The model's name.
+        version: Its version, which requests ask for by number.
         signatures: Concrete functions by name.
         cases: `signature` and `inputs` of requests; the first of each counts.
     """
@@ -48,7 +53,7 @@ def write_golden(
             key: values[:_GOLDEN_ROWS] if isinstance(values, list) else values
             for key, values in inputs.items()
         }
-        golden.append(_golden(name, signature, signatures[signature], few))
+        golden.append(_golden(name, version, signature, signatures[signature], few))
     path = folder / GOLDEN_FILE
     path.parent.mkdir(exist_ok=True)
     text = json.dumps(golden, indent=2, default=encoded, ensure_ascii=False)
@@ -98,6 +103,7 @@ def write_card(
                 for one, part in vectors.causes.items()
             ],
         ),
+        _calibration(calibration),
         _presets(presets, neutral),
         _signatures(signatures),
         "## Options of training\n\n"
@@ -131,7 +137,8 @@ def _metrics(run: Run, calibration: Calibration | None) -> str:
     found = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
     columns = {"validation, as trained": found["validation"]}
     for label, evaluation in found.get("evaluations", {}).items():
-        columns[label] = evaluation["metrics"]
+        kind = "" if "calibrated" in label.split() else ", as trained"
+        columns[f"{label}{kind}"] = evaluation["metrics"]
     if calibration is not None:
         columns[f"{calibration.part}, as exported"] = dict(calibration.calibrated)
     names = sorted({name for values in columns.values() for name in values})
@@ -148,13 +155,35 @@ def _metrics(run: Run, calibration: Calibration | None) -> str:
     return _table(("metric", *columns), rows)
 
 
+def _calibration(calibration: Calibration | None) -> str:
+    text = "## Calibration\n\n"
+    if calibration is None:
+        return f"{text}None: weight 1 of every cause is the model as trained."
+    weights = ", ".join(
+        f"{cause} {weight:.4g}" for cause, weight in calibration.weights.items()
+    )
+    aim = "as large as possible"
+    if calibration.target is not None:
+        aim = f"near {calibration.target:g}"
+    return (
+        f"{text}Weight 1 of every cause is what was chosen on {calibration.part} to "
+        f"bring {calibration.metric} {aim}: {weights}, and {calibration.shift:.4g} "
+        "times the standardised log-popularity."
+    )
+
+
 def _presets(presets: Presets, neutral: Neutral | None) -> str:
     rows = [
         (name, ", ".join(f"{cause} {weight:.4g}" for cause, weight in one.items()))
         for name, one in presets.items()
     ]
     text = "## Presets (`do`)\n\n" + _table(("name", "weights"), rows)
-    if neutral is not None:
+    if neutral is None:
+        text += (
+            "\n\nThere is no `popularity_neutral`: no weight from 0 to 2 of a cause "
+            "that pulls towards popularity makes lists as popular as what users choose."
+        )
+    else:
         text += (
             f"\n\n`popularity_neutral`: lists of {neutral.k} had a mean popularity of "
             f"{neutral.reached:.6g} for {neutral.num_users:,} validation users; wanted "
@@ -181,8 +210,8 @@ def _signatures(signatures: Any) -> str:
 
 
 def _described(name: str, spec: Any) -> str:
-    rank = "" if spec.shape.rank is None else "[]" * spec.shape.rank
-    return f"`{name}` {spec.dtype.name}{rank}"
+    axes = ("B", "n", "m")[: spec.shape.rank]
+    return f"`{name}` {spec.dtype.name} [{', '.join(axes)}]"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -194,7 +223,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _golden(
-    name: str, signature: str, function: Any, inputs: Mapping[str, Any]
+    name: str,
+    version: int,
+    signature: str,
+    function: Any,
+    inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
     specs = input_specs(function)
     answer = function(
@@ -205,7 +238,7 @@ def _golden(
     found: dict[str, Any] = {
         "signature": signature,
         "rest": {
-            "path": f"/v1/models/{name}:predict",
+            "path": f"/v1/models/{name}/versions/{version}:predict",
             "request": {"signature_name": signature, "inputs": inputs},
             # With one output REST leaves its name out.
             "response": {
@@ -216,6 +249,8 @@ def _golden(
     if predict_protos.AVAILABLE:
         request = predict_protos.predict_request(name, signature, specs, inputs)
         response = predict_protos.predict_response(name, signature, arrays)
+        for message in (request, response):
+            message.model_spec.version.value = version
         found["grpc"] = {
             "method": "/tensorflow.serving.PredictionService/Predict",
             "request": json_format.MessageToDict(request),

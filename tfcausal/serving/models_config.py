@@ -4,15 +4,18 @@ The format is TensorFlow Serving's own, ModelServerConfig as protobuf text. A cl
 asks for a version by its label, such as `stable`, and never for a number.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tfcausal.errors import InputError
+from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.exported import versions
 from tfcausal.schema.manifest import read_manifest
 
 CONFIG_FILE = "models.config"
+_BASE_PATH = "/models"
+_LABEL = re.compile(r"[A-Za-z0-9_.-]+")
 Labels = Mapping[str, Mapping[str, int]]
 """Model to label to version."""
 
@@ -46,27 +49,16 @@ def read_labels(root: Path) -> dict[str, dict[str, int]]:
         InputError: If it is no ModelServerConfig.
         ImportError: If tensorflow-serving-api is not installed.
     """
-    path = root / CONFIG_FILE
-    if not path.is_file():
+    if not (root / CONFIG_FILE).is_file():
         return {}
-    proto, text_format = _protobuf()
-    try:
-        config = text_format.Parse(
-            path.read_text(encoding="utf-8"), proto.ModelServerConfig()
-        )
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"`{path}` must be a ModelServerConfig of TensorFlow Serving; got {error}. "
-            "Mend or remove it."
-        ) from error
     return {
         one.name: dict(one.version_labels)
-        for one in config.model_config_list.config
+        for one in _read(root).model_config_list.config
         if one.version_labels
     }
 
 
-def write_config(root: Path, labels: Labels, base_path: str = "/models") -> Path:
+def write_config(root: Path, labels: Labels, base_path: str = _BASE_PATH) -> Path:
     """Writes `root`/models.config for all models exported there.
 
     The last version of a model is served, and all that have a label.
@@ -110,6 +102,25 @@ def write_config(root: Path, labels: Labels, base_path: str = "/models") -> Path
     return path
 
 
+def refresh_config(root: Path) -> Path | None:
+    """Writes `root`/models.config anew if it is there, with what is exported now.
+
+    Labels, and where the server finds the folder, stay as they are.
+
+    Returns:
+        The file, or None where there is none.
+    Raises:
+        InputError: If it is no ModelServerConfig, or a labelled version is gone.
+        ImportError: If it is there and tensorflow-serving-api is not installed.
+    """
+    if not (root / CONFIG_FILE).is_file():
+        return None
+    config = _read(root)
+    paths = [PurePosixPath(one.base_path) for one in config.model_config_list.config]
+    base_path = str(paths[0].parent) if paths else _BASE_PATH
+    return write_config(root, read_labels(root), base_path)
+
+
 def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
     """Returns labels with changes such as `dice:stable=3`; `dice:stable=` takes it off.
 
@@ -117,14 +128,21 @@ def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
         InputError: If a change has another form, or takes off what is not there.
     """
     changed = {name: dict(of_model) for name, of_model in labels.items()}
+    given: set[tuple[str, str]] = set()
     for text in changes:
         name, _, rest = text.partition(":")
         label, equals, version = rest.partition("=")
-        if not (name and label and equals) or (version and not version.isdecimal()):
+        if (
+            not (name and equals and _LABEL.fullmatch(label))
+            or (version and not version.isdecimal())
+            or (name, label) in given
+        ):
             raise InputError(
-                f"`--label` must be MODEL:LABEL=VERSION; got {text}. Write it as "
-                "--label dice:stable=3, or --label dice:stable= to take it off."
+                "`--label` must be MODEL:LABEL=VERSION, each label once and of "
+                f"letters, digits, `_`, `.` and `-`; got {text}. Write it as --label "
+                "dice:stable=3, or --label dice:stable= to take it off."
             )
+        given.add((name, label))
         of_model = changed.setdefault(name, {})
         if version:
             of_model[label] = int(version)
@@ -136,8 +154,24 @@ def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
     return changed
 
 
+def _read(root: Path) -> Any:
+    path = root / CONFIG_FILE
+    proto, text_format = _protobuf()
+    try:
+        return text_format.Parse(
+            path.read_text(encoding="utf-8"), proto.ModelServerConfig()
+        )
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`{path}` must be a ModelServerConfig of TensorFlow Serving; got {error}. "
+            "Mend or remove it."
+        ) from error
+
+
 def _require_exported(labels: Labels, models: Mapping[str, list[int]]) -> None:
     for name, of_model in labels.items():
+        if of_model and name not in models:
+            raise unknown_name("model", name, models)
         for label, version in of_model.items():
             if version not in models.get(name, []):
                 there = ", ".join(map(str, models.get(name, []))) or "none"

@@ -18,9 +18,11 @@ import numpy as np
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.calibration import PULLS, Calibration, calibrate
+from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
+from tfcausal.evaluation.users import sample_users
 from tfcausal.evaluation.validation import evaluation_set
 from tfcausal.schema.dataset import VALIDATION
-from tfcausal.schema.protocol import protocol
+from tfcausal.schema.protocol import EvaluationProtocol, protocol
 from tfcausal.schema.vectors import POPULARITY_CAUSE, CausalVectors
 
 Presets = Mapping[str, Mapping[str, float]]
@@ -115,9 +117,9 @@ def _reach(
 ) -> Neutral:
     if not any(cause in vectors.causes for cause in PULLS):
         raise InputError(
-            f"`{NEUTRAL}` must move one of {', '.join(PULLS)}; got a model with "
-            f"{', '.join(vectors.causes)}. Run `tfcausal calibrate`, and export with "
-            "--calibrated, which adds popularity."
+            f"`neutral_popularity` must have one of {', '.join(PULLS)} to weigh; got a "
+            f"model with {', '.join(vectors.causes)}. Run `tfcausal calibrate`, and "
+            "export with --calibrated, which adds popularity."
         )
     chosen = replace(protocol("dice"), ks=(k,))
     against = evaluation_set(dataset, VALIDATION, chosen)
@@ -126,6 +128,23 @@ def _reach(
         owners, items = against.positives.of(users)
         totals = np.bincount(owners, weights=against.popularity[items])
         target = float((totals / against.positives.lengths[users]).mean())
+    reached = {
+        cause: [
+            _mean_popularity(vectors.weighted({cause: weight}), against, chosen)
+            for weight in (0.0, 2.0)
+        ]
+        for cause in PULLS
+        if cause in vectors.causes
+    }
+    if not any(low <= target <= high for low, high in reached.values()):
+        ranges = " or ".join(
+            f"between {low:.6g} and {high:.6g}, which weights of {cause} from 0 to 2 "
+            "reach"
+            for cause, (low, high) in reached.items()
+        )
+        raise InputError(
+            f"`neutral_popularity` must lie {ranges}; got {target:.6g}. Choose another."
+        )
     found = calibrate(
         vectors,
         against,
@@ -134,10 +153,14 @@ def _reach(
         target_popularity=target,
         num_users=_NUM_USERS,
     )
-    if found.shift:
-        raise InputError(
-            f"`{NEUTRAL}` must reach a mean popularity of {target:.6g} by a weight of "
-            "conformity from 0 to 2; it does not. Run `tfcausal calibrate`, and export "
-            "with --calibrated, which adds popularity."
-        )
     return Neutral(found.weights, target, found.value, k, found.num_users)
+
+
+def _mean_popularity(
+    vectors: CausalVectors, against: EvaluationSet, chosen: EvaluationProtocol
+) -> float:
+    """Returns that of the lists of the validation users who are sampled."""
+    counted = np.flatnonzero(against.positives.lengths).astype(np.int32)
+    users = sample_users(counted, _NUM_USERS, "validation users")
+    metrics = evaluate(vectors, against, chosen, users=users).metrics
+    return metrics[f"popularity@{chosen.ks[0]}"]

@@ -7,6 +7,9 @@ from pathlib import Path
 from tfcausal.errors import InputError
 from tfcausal.schema.exported import versions
 
+FROZEN_SUFFIX = "-scann"
+"""What the name of a frozen index has behind that of its model."""
+
 
 def next_version(folder: Path) -> int:
     """Returns the number after the last version of a model, 1 for the first."""
@@ -21,6 +24,12 @@ def index_folder(version: Path) -> Path:
     return version.with_name(f"{version.name}-scann")
 
 
+def frozen_folder(version: Path) -> Path:
+    """Returns where the frozen index of an exported version lies, a model itself."""
+    folder = version.parent
+    return folder.with_name(f"{folder.name}{FROZEN_SUFFIX}") / version.name
+
+
 def require_keep(keep: int) -> None:
     """Raises InputError unless at least one version is kept."""
     if keep < 1:
@@ -28,7 +37,7 @@ def require_keep(keep: int) -> None:
 
 
 def retire(folder: Path, keep: int, labelled: Collection[int] = ()) -> list[int]:
-    """Removes all versions of a model but the last ones, and their indexes.
+    """Removes all versions of a model but the last ones, with both their indexes.
 
     A version is renamed before it is removed, so that no server finds half of one; what
     a killed process leaves is removed by the next call.
@@ -44,10 +53,12 @@ def retire(folder: Path, keep: int, labelled: Collection[int] = ()) -> list[int]
     """
     require_keep(keep)
     old = [one for one in versions(folder)[:-keep] if one not in labelled]
-    for version in old:
-        for path in (folder / str(version), index_folder(folder / str(version))):
+    for number in old:
+        version = folder / str(number)
+        for path in (version, index_folder(version), frozen_folder(version)):
             if path.is_dir():
                 path.rename(path.with_name(f".{path.name}.retired"))
-    for path in folder.glob(".*.retired"):
-        shutil.rmtree(path)
+    for beside in (folder, frozen_folder(folder / "1").parent):
+        for path in beside.glob(".*.retired"):
+            shutil.rmtree(path)
     return old
