@@ -109,7 +109,7 @@ def train_and_evaluate(folder: Path, dataset: Path) -> dict[str, dict[str, Any]]
 
 
 def serve(folder: Path, dataset: Path) -> None:
-    """Exports DICE, indexes it, and shows recommendations by cause."""
+    """Exports DICE, indexes it, and shows recommendations by cause, also as a page."""
     root = folder / "saved_models"
     tfcausal(
         "export", f"--run={folder / 'runs' / 'dice'}", "--name=dice", f"--root={root}"
@@ -121,6 +121,7 @@ def serve(folder: Path, dataset: Path) -> None:
         flags = [f"--model={model}", f"--user={user}", "--k=5"]
         tfcausal("recommend", *flags)
         tfcausal("recommend", *flags, "--weight", "conformity=0")
+    tfcausal("report", f"--model={model}", f"--output={folder / 'report.html'}")
 
 
 def summarise(results: dict[str, dict[str, Any]], folder: Path, seconds: float) -> None:
@@ -143,6 +144,7 @@ def summarise(results: dict[str, dict[str, Any]], folder: Path, seconds: float) 
         "dataset": "what the Beam jobs made of the log",
         "runs/mf, runs/dice": "weights, vectors, metrics.json, TensorBoard logs",
         "saved_models/dice/1": "the SavedModel for TF Serving",
+        "report.html": "users' lists by cause, with a slider for each weight",
     }.items():
         CONSOLE.print(f"  {path:22} {meaning}", highlight=False)
 
