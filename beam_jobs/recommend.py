@@ -221,6 +221,11 @@ def _index(options: RecommendOptions, vectors: Manifest) -> dict[str, str]:
             f"{vectors.inputs['export'][:12]}. Give the index of the model that embed "
             "read."
         )
+    if not index.options.get("as_built"):
+        raise InputError(
+            f"`{folder}` must be the index as built; its items have changed since. "
+            "Build it again with `tfcausal index --overwrite`."
+        )
     return {"index": index.fingerprint}
 
 

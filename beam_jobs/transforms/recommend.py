@@ -149,14 +149,7 @@ class _ListMaker:
             from tfcausal.serving.index_files import load_index
 
             with on_local_disk(plan.index) as folder:
-                index = load_index(folder)
-            if index.num_changed:
-                raise InputError(
-                    f"`{plan.index}` must be the index as built; {index.num_changed:,} "
-                    "items have changed since. Build it again with `tfcausal index "
-                    "--overwrite`."
-                )
-            self._searcher = index.base.searcher
+                self._searcher = load_index(folder).base.searcher
 
     def of_unit(self, unit: int) -> pa.Table:
         """Returns the lists of a block of users, or of those who are in none."""

@@ -223,10 +223,13 @@ class Searcher:
 def repeated(
     ask: Callable[[], str | None], tally: Tally, done: threading.Event
 ) -> None:
-    """Asks until it is done."""
+    """Asks until it is done; whatever is raised counts as wrong."""
     while not done.is_set():
         start = time.perf_counter()
-        wrong = ask()
+        try:
+            wrong = ask()
+        except Exception as error:
+            wrong = repr(error)
         tally.milliseconds.append(1000 * (time.perf_counter() - start))
         if wrong is not None:
             tally.wrong.append(wrong)
@@ -289,9 +292,12 @@ def main(minutes: float, users: int, items: int, clients: int) -> None:
         ):
             time.sleep(1)
             sizes.append(memory(pid))
+        ended = [thread.name for thread in threads if not thread.is_alive()]
         done.set()
         for thread in threads:
             thread.join()
+    if ended:
+        raise RuntimeError(f"Threads must go on to the end; these ended: {ended}")
     _print(tallies, np.asarray(sizes), len(swaps), catalogue.changes)
     if any(tally.wrong for tally in tallies.values()):
         sys.exit(1)

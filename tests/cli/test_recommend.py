@@ -208,3 +208,24 @@ def test_a_user_or_a_history_asks(model: Path, history_model: Path) -> None:
 def test_export_refuses_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be a finished run"):
         output("export", "--run", tmp_path)
+
+
+def test_presets_stand_for_weights(model: Path) -> None:
+    shown = recommended(model, "--do", "interest_only")
+    by_weight = recommended(model, "--weight", "conformity=0")
+    assert shown["items"] == by_weight["items"]
+    assert shown["do"] == "interest_only"
+    with pytest.raises(InputError, match="Unknown do `interest`"):
+        recommended(model, "--do", "interest")
+
+
+def test_lists_are_made_of_what_is_allowed(model: Path) -> None:
+    some = items(recommended(model))[3:6]
+    flags = [part for item in (*some, "typo") for part in ("--allow", item)]
+    shown = CliRunner().invoke(
+        commands,
+        ["recommend", "--model", str(model), "--user", "u3", "--json", *flags],
+        catch_exceptions=False,
+    )
+    assert items(json.loads(shown.stdout)) == some
+    assert "--allow: unknown to the model: typo" in shown.stderr

@@ -307,3 +307,17 @@ def test_refuses_histories_where_users_are_ids(recommender: Recommender) -> None
     ):
         with pytest.raises(InputError, match="whose users are histories; the users of"):
             ask()
+
+
+def test_who_is_unknown_gets_nothing_that_was_deleted(
+    tmp_path: Path, model: Path
+) -> None:
+    pytest.importorskip("scann")
+    version = shutil.copytree(model, tmp_path / "1")
+    build_index(version)
+    recommender = load(version, index=True)
+    assert recommender.index is not None
+    usual = [one.item_id for one in recommender.recommend("nobody", 5)]
+    recommender.index.delete(usual[:2])
+    rest = [one.item_id for one in recommender.recommend("nobody", 3)]
+    assert rest == usual[2:]

@@ -17,7 +17,7 @@ from tfcausal.errors import InputError
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving import index_settings, live_index
-from tfcausal.serving.index_files import load_index
+from tfcausal.serving.index_files import load_index, require_as_built
 from tfcausal.serving.index_settings import IndexSettings
 from tfcausal.serving.item_index import ItemIndex
 from tfcausal.serving.live_index import LiveIndex
@@ -331,3 +331,19 @@ def test_killed_as_it_writes_the_last_index_is_whole(tmp_path: Path) -> None:
     assert run_killed(folder, lambda _: False) == 0
     assert ids(LiveIndex.open(folder), np.ones(8, np.float32), 1) == ["second"]
     assert {path.name for path in tmp_path.iterdir()} == {"index"}
+
+
+def test_an_index_that_has_changed_is_not_as_built(
+    tmp_path: Path, flat: LiveIndex
+) -> None:
+    flat.upsert(["i3"], far(0)[None])
+    flat.rebalance()
+    assert flat.snapshot().num_changed == 0
+    flat.save(tmp_path / "index")
+    manifest = read_manifest(tmp_path / "index", kind="index")
+    with pytest.raises(InputError, match="must be the index as built"):
+        require_as_built(tmp_path / "index", manifest)
+
+
+def test_places_beyond_the_catalogue_are_none(flat: LiveIndex) -> None:
+    assert len(ids(flat, far(0), 10**9)) == NUM_ITEMS

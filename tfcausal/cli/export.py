@@ -72,10 +72,10 @@ def command(
             "takes. Pass --calibrated or --as_trained."
         )
     name = name or finished.method
-    labels = {}
     if keep is not None:
         require_keep(keep)
-        labels = read_labels(root).get(name, {})
+    # What is wrong with the file is said before anything is written.
+    read_labels(root)
     version = export(
         finished,
         name,
@@ -84,8 +84,12 @@ def command(
         calibration=load_calibration(finished) if calibrated else None,
         neutral_popularity=neutral_popularity,
     )
-    retired = [] if keep is None else retire(root / name, keep, labels.values())
+    # First, so that no server is told to load what is about to go.
     config = refresh_config(root)
+    retired = []
+    if keep is not None:
+        labels = read_labels(root).get(name, {})
+        retired = retire(root / name, keep, labels.values())
     if as_json:
         manifest = read_manifest(version, kind="export")
         result = {

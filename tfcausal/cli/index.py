@@ -47,10 +47,12 @@ def command(
     Recall is measured with users' own vectors, as they are and with each cause at
     weight 0, 0.25, 0.5 and 2; one index serves them all.
     """
+    from tfcausal.errors import InputError
     from tfcausal.schema.exported import find_version
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.frozen_index import build_frozen_index, require_free
     from tfcausal.serving.index import build_index, forecast
+    from tfcausal.serving.index_files import require_as_built
     from tfcausal.serving.versions import frozen_folder, index_folder
 
     version = find_version(model)
@@ -63,6 +65,13 @@ def command(
             version, floor=floor, k=k, overwrite=overwrite, ignore_memory=ignore_memory
         )
     manifest = read_manifest(folder, kind="index")
+    require_as_built(folder, manifest)
+    least = min(manifest.details["recall"].values())
+    if least < floor:
+        raise InputError(
+            f"`{folder}` must have a recall of {floor:g} at least; it has {least:.4f}. "
+            "Pass --overwrite to build it again."
+        )
     result = {
         "index": str(folder),
         "items": manifest.counts["items"],

@@ -27,19 +27,23 @@ import click
 )
 @click.option(
     "--base_path",
-    default="/models",
-    show_default=True,
-    help="Where the server finds ROOT.",
+    help="Where the server finds ROOT, for --label and --write.  [default: as the file "
+    "says, /models in a new one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    root: Path, changes: tuple[str, ...], write: bool, base_path: str, as_json: bool
+    root: Path,
+    changes: tuple[str, ...],
+    write: bool,
+    base_path: str | None,
+    as_json: bool,
 ) -> None:
     """List exported models with their versions, causes, presets and labels.
 
     --label and --write write ROOT/models.config for tensorflow_model_server: all
     models, the last version of each and every one with a label.
     """
+    from tfcausal.errors import InputError
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.models_config import (
         exported_models,
@@ -50,6 +54,10 @@ def command(
 
     labels = read_labels(root)
     config = None
+    if base_path is not None and not (changes or write):
+        raise InputError(
+            "`--base_path` must come with --write or --label; got neither. Add --write."
+        )
     if changes or write:
         labels = relabelled(labels, list(changes))
         config = write_config(root, labels, base_path)

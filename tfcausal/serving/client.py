@@ -1,7 +1,7 @@
 """An exported model in this process: lists and explanations for one user at a time."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.schema.exported import find_version
+from tfcausal.schema.exported import find_version, ids_file
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
+from tfcausal.serving.index_files import read_ids
 from tfcausal.serving.live_index import LiveIndex
 from tfcausal.serving.presets import Presets
 from tfcausal.serving.versions import index_folder
@@ -107,8 +108,19 @@ class Recommender:
         causes: Mapping[str, slice],
         presets: Presets,
         index: LiveIndex | None = None,
+        items: Sequence[str] = (),
     ) -> None:
-        """Takes a loaded model, and the index to search through if there is one."""
+        """Takes a loaded model, and the index to search through if there is one.
+
+        Args:
+            model: The loaded SavedModel.
+            causes: Cause to its coordinates.
+            presets: Weights of causes by name.
+            index: What known users' lists are searched in.
+            items: The model's items, where there is an index.
+        """
+        self._items = items
+        self._gone: tuple[Any, list[str]] = (None, [])
         self._model = model
         self.index = index
         self.causes = dict(causes)
@@ -327,7 +339,16 @@ class Recommender:
             if known:
                 met = asker.seen() if wishes.exclude_seen else ()
                 return self._through_index(queries, weights, wishes, met)
+            wishes = replace(wishes, exclude=[*wishes.exclude, *self._deleted()])
         return self._answered(asker, wishes, [weights])[0]
+
+    def _deleted(self) -> list[str]:
+        """Returns the model's items that the index no longer has."""
+        assert self.index is not None
+        index = self.index.snapshot()
+        if self._gone[0] is not index:
+            self._gone = (index, [item for item in self._items if item not in index])
+        return self._gone[1]
 
     def _answered(
         self,
@@ -455,4 +476,5 @@ def load(model_dir: Path | str, *, index: bool = False) -> Recommender:
         promised = read_manifest(folder, kind="index")
         require_input(promised, "export", manifest.fingerprint, folder)
     model = tf.saved_model.load(str(version))
-    return Recommender(model, causes, manifest.details["presets"], opened)
+    items = read_ids(ids_file(version, "items")) if index else []
+    return Recommender(model, causes, manifest.details["presets"], opened, items)

@@ -54,7 +54,7 @@ from tfcausal.serving.presets import (
     popularity_neutral,
 )
 from tfcausal.serving.signatures import DEFAULT_K, ServingModel
-from tfcausal.serving.versions import FROZEN_SUFFIX, next_version
+from tfcausal.serving.versions import INDEX_SUFFIX, next_version
 from tfcausal.serving.warmup import write_warmup
 from tfcausal.stats.negatives import Int64s
 from tfcausal.stats.selection import Bools
@@ -102,9 +102,9 @@ def export(
             f"`name` must be letters, digits, `_`, `-` and `.`; got {name}. It becomes "
             "the name of a folder and of the served model."
         )
-    if name.endswith(FROZEN_SUFFIX):
+    if name.endswith(INDEX_SUFFIX):
         raise InputError(
-            f"`name` must not end in {FROZEN_SUFFIX}, which is for the frozen index of "
+            f"`name` must not end in {INDEX_SUFFIX}, which is for the frozen index of "
             f"a model; got {name}. Choose another."
         )
     if k < 1:

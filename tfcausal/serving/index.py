@@ -17,7 +17,7 @@ from tfcausal.schema.manifest import (
     write_manifest,
 )
 from tfcausal.schema.vectors import Float32s
-from tfcausal.serving.index_files import read_ids, write_index
+from tfcausal.serving.index_files import AS_BUILT, read_ids, write_index
 from tfcausal.serving.index_recall import interventions, recall_of, widened
 from tfcausal.serving.index_settings import (
     IndexSettings,
@@ -88,7 +88,7 @@ def build_index(
             partial,
             Manifest(
                 kind="index",
-                options={"floor": floor, "k": k},
+                options={"floor": floor, "k": k, AS_BUILT: True},
                 counts={"items": len(items), "changed": 0},
                 inputs={"export": manifest.fingerprint},
                 files=checksums(partial),
@@ -135,8 +135,11 @@ def _embedded(
     users = read_ids(version / "assets" / "users.txt")
     sample = np.unique(np.linspace(0, len(users) - 1, num_users).astype(int))
     asked = tf.constant([users[user] for user in sample.tolist()])
-    queries = model.signatures["user_embedding"](user_id=asked)["embedding"].numpy()
-    return vectors, queries
+    answer = model.signatures["user_embedding"](user_id=asked)
+    # Who is unknown has a vector that no list is made by.
+    known = answer["known_user"].numpy()
+    queries = answer["embedding"].numpy()
+    return vectors, queries[known] if known.any() else queries
 
 
 def _batches(items: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -25,6 +25,9 @@ from tfcausal.serving.index_settings import IndexSettings
 from tfcausal.serving.item_index import IndexedItems, ItemIndex
 from tfcausal.serving.scann_searcher import PARTS, Searcher
 
+AS_BUILT = "as_built"
+"""Option of an index whose row r is item r of its export, with that item's vector."""
+
 
 def write_index(folder: Path, index: ItemIndex) -> dict[str, Any]:
     """Writes an index into an empty folder.
@@ -82,9 +85,23 @@ def read_index(folder: Path, manifest: Manifest) -> ItemIndex:
             f"{len(added):,} for {len(vectors):,} and {len(added_vectors):,}. Build "
             "the index again."
         )
+    if read_manifest(folder, kind="index").fingerprint != manifest.fingerprint:
+        raise InputError(
+            f"`{folder}` must stay as it is while it is read; it was replaced. Open it "
+            "again."
+        )
     searcher = Searcher.of_parts(parts, vectors, settings)
     base = IndexedItems(searcher, items, vectors, manifest.details["longest_item"])
     return ItemIndex.of(base).deleted(deleted).upserted(added, added_vectors)
+
+
+def require_as_built(folder: Path, manifest: Manifest) -> None:
+    """Raises InputError if items have come, changed or gone since the export."""
+    if not manifest.options.get(AS_BUILT):
+        raise InputError(
+            f"`{folder}` must be the index as built; its items have changed since. "
+            "Build it again with `tfcausal index --overwrite`."
+        )
 
 
 def read_ids(path: Path) -> list[str]:

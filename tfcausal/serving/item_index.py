@@ -169,6 +169,7 @@ class ItemIndex:
         # So put that a norm which is not a number is refused as well.
         if not longest(queries) * self.longest <= LARGEST_SCORE:
             raise InputError("Scores must stay finite; lower the weights of causes.")
+        k = min(k, max(len(self), 1))
         hidden = [self._places(items) for items in excluded or [()] * len(queries)]
         if len(hidden) != len(queries):
             raise InputError(

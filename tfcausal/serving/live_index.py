@@ -15,7 +15,7 @@ from tfcausal.schema.manifest import (
     write_manifest,
 )
 from tfcausal.schema.vectors import Float32s
-from tfcausal.serving.index_files import read_index, write_index
+from tfcausal.serving.index_files import AS_BUILT, read_index, write_index
 from tfcausal.serving.index_recall import recall_at
 from tfcausal.serving.index_settings import IndexSettings, require_memory
 from tfcausal.serving.item_index import IndexedItems, ItemIndex
@@ -53,6 +53,7 @@ class LiveIndex:
         fold_at: float = 0.01,
         settings: IndexSettings | None = None,
         inputs: Mapping[str, str] | None = None,
+        as_built: bool = False,
     ) -> None:
         """Takes the first state.
 
@@ -63,11 +64,13 @@ class LiveIndex:
             settings: How rebuilt searchers search; None keeps what there is while the
                 size of the catalogue stays near, and chooses by it else.
             inputs: Fingerprints of what the vectors come from, for `save`.
+            as_built: Whether the items are still those of these inputs.
         """
         self._index = index
         self._fold_at = fold_at
         self._settings = settings
         self._inputs = dict(inputs or {})
+        self._as_built = as_built
         self._writing = Lock()
         self._folding = Lock()
         self._touched: set[str] = set()
@@ -83,7 +86,12 @@ class LiveIndex:
         """
         manifest = read_manifest(folder, kind="index")
         index = read_index(folder, manifest)
-        return cls(index, fold_at=fold_at, inputs=manifest.inputs)
+        return cls(
+            index,
+            fold_at=fold_at,
+            inputs=manifest.inputs,
+            as_built=bool(manifest.options.get(AS_BUILT)),
+        )
 
     @classmethod
     def build(
@@ -138,6 +146,7 @@ class LiveIndex:
         """
         with self._writing:
             self._index = self._index.upserted(items, vectors)
+            self._as_built = False
             self._touched.update(items)
         self._fold_if_due()
 
@@ -151,6 +160,7 @@ class LiveIndex:
         with self._writing:
             before = len(self._index)
             self._index = self._index.deleted(leaving)
+            self._as_built = False
             self._touched |= leaving
             left = before - len(self._index)
         self._fold_if_due()
@@ -184,13 +194,14 @@ class LiveIndex:
             InputError: If it is there and may not, or another process writes it.
         """
         with self._writing:
-            index, inputs = self._index, self._inputs
+            index, inputs, as_built = self._index, self._inputs, self._as_built
         with staged_folder(folder, overwrite=overwrite) as partial:
             details = write_index(partial, index)
             write_manifest(
                 partial,
                 Manifest(
                     kind="index",
+                    options={AS_BUILT: as_built},
                     counts={"items": len(index), "changed": index.num_changed},
                     inputs=inputs,
                     files=checksums(partial),
@@ -213,14 +224,20 @@ class LiveIndex:
         index = read_index(folder, manifest)
         with self._writing:
             self._index, self._inputs = index, dict(manifest.inputs)
+            self._as_built = bool(manifest.options.get(AS_BUILT))
 
     def _fold_if_due(self) -> None:
         if not self._is_due() or not self._folding.acquire(blocking=False):
             return
         folder = Thread(target=self._fold_behind, name="rebuild-index", daemon=True)
-        with self._writing:
-            self._folder = folder
-        folder.start()
+        try:
+            with self._writing:
+                folder.start()
+                self._folder = folder
+        except RuntimeError:
+            # No thread was to be had: the next change tries again.
+            self._folding.release()
+            raise
 
     def _is_due(self) -> bool:
         index = self._index

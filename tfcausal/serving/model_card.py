@@ -180,8 +180,9 @@ def _presets(presets: Presets, neutral: Neutral | None) -> str:
     text = "## Presets (`do`)\n\n" + _table(("name", "weights"), rows)
     if neutral is None:
         text += (
-            "\n\nThere is no `popularity_neutral`: no weight from 0 to 2 of a cause "
-            "that pulls towards popularity makes lists as popular as what users choose."
+            "\n\nThere is no `popularity_neutral`: export found no weight from 0 to 2 "
+            "of conformity or popularity that makes lists as popular as what users "
+            "choose."
         )
     else:
         text += (

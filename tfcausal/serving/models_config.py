@@ -58,19 +58,22 @@ def read_labels(root: Path) -> dict[str, dict[str, int]]:
     }
 
 
-def write_config(root: Path, labels: Labels, base_path: str = _BASE_PATH) -> Path:
+def write_config(root: Path, labels: Labels, base_path: str | None = None) -> Path:
     """Writes `root`/models.config for all models exported there.
 
-    The last version of a model is served, and all that have a label.
+    The last version of a model is served, and all that have a label. What the file says
+    of other models stays as it is.
 
     Args:
         root: Folder of all exported models.
         labels: Model to label to version; see `relabelled`.
-        base_path: Where the server finds `root`.
+        base_path: Where the server finds `root`; None for where the file says, or
+            /models in a new one.
     Returns:
         The file.
     Raises:
-        InputError: If nothing is exported there, or a labelled model or version is not.
+        InputError: If nothing is exported there, a labelled model or version is not, or
+            there is a file that is no ModelServerConfig.
         ImportError: If tensorflow-serving-api is not installed.
     """
     models = exported_models(root)
@@ -79,8 +82,15 @@ def write_config(root: Path, labels: Labels, base_path: str = _BASE_PATH) -> Pat
             f"`{root}` must hold exported models; it holds none. Run `tfcausal export "
             f"--root={root}` first."
         )
-    _require_exported(labels, models)
     proto, text_format = _protobuf()
+    before = {one.name: one for one in _read(root).model_config_list.config}
+    of_exports = {name: one for name, one in labels.items() if name not in before}
+    _require_exported(
+        of_exports | {name: labels.get(name, {}) for name in models}, models
+    )
+    if base_path is None:
+        known = [before[name].base_path for name in models if name in before]
+        base_path = str(PurePosixPath(known[0]).parent) if known else _BASE_PATH
     config = proto.ModelServerConfig()
     for name, finished in models.items():
         one = config.model_config_list.config.add()
@@ -95,6 +105,8 @@ def write_config(root: Path, labels: Labels, base_path: str = _BASE_PATH) -> Pat
                 one.version_labels[label] = of_model[label]
         else:
             one.model_version_policy.latest.num_versions = 1
+    others = [one for name, one in before.items() if name not in models]
+    config.model_config_list.config.extend(others)
     path = root / CONFIG_FILE
     partial = root / f".{CONFIG_FILE}.partial"
     partial.write_text(text_format.MessageToString(config), encoding="utf-8")
@@ -115,10 +127,7 @@ def refresh_config(root: Path) -> Path | None:
     """
     if not (root / CONFIG_FILE).is_file():
         return None
-    config = _read(root)
-    paths = [PurePosixPath(one.base_path) for one in config.model_config_list.config]
-    base_path = str(paths[0].parent) if paths else _BASE_PATH
-    return write_config(root, read_labels(root), base_path)
+    return write_config(root, read_labels(root))
 
 
 def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
@@ -155,12 +164,14 @@ def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
 
 
 def _read(root: Path) -> Any:
+    """Returns the ModelServerConfig that is there, or an empty one."""
     path = root / CONFIG_FILE
     proto, text_format = _protobuf()
+    config = proto.ModelServerConfig()
+    if not path.is_file():
+        return config
     try:
-        return text_format.Parse(
-            path.read_text(encoding="utf-8"), proto.ModelServerConfig()
-        )
+        return text_format.Parse(path.read_text(encoding="utf-8"), config)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(
             f"`{path}` must be a ModelServerConfig of TensorFlow Serving; got {error}. "

@@ -7,8 +7,8 @@ from pathlib import Path
 from tfcausal.errors import InputError
 from tfcausal.schema.exported import versions
 
-FROZEN_SUFFIX = "-scann"
-"""What the name of a frozen index has behind that of its model."""
+INDEX_SUFFIX = "-scann"
+"""What an index has behind its version, and a frozen one behind its model's name."""
 
 
 def next_version(folder: Path) -> int:
@@ -21,13 +21,14 @@ def index_folder(version: Path) -> Path:
 
     Beside it, as TensorFlow Serving takes only integers for versions.
     """
-    return version.with_name(f"{version.name}-scann")
+    version = version.resolve()
+    return version.with_name(f"{version.name}{INDEX_SUFFIX}")
 
 
 def frozen_folder(version: Path) -> Path:
     """Returns where the frozen index of an exported version lies, a model itself."""
     folder = version.parent
-    return folder.with_name(f"{folder.name}{FROZEN_SUFFIX}") / version.name
+    return folder.with_name(f"{folder.name}{INDEX_SUFFIX}") / version.name
 
 
 def require_keep(keep: int) -> None:
@@ -55,7 +56,8 @@ def retire(folder: Path, keep: int, labelled: Collection[int] = ()) -> list[int]
     old = [one for one in versions(folder)[:-keep] if one not in labelled]
     for number in old:
         version = folder / str(number)
-        for path in (version, index_folder(version), frozen_folder(version)):
+        # The version last: until it has gone, the next call finds its indexes.
+        for path in (index_folder(version), frozen_folder(version), version):
             if path.is_dir():
                 path.rename(path.with_name(f".{path.name}.retired"))
     for beside in (folder, frozen_folder(folder / "1").parent):
