@@ -28,19 +28,9 @@ def test_too_many_causes_are_refused() -> None:
         weight_steps(10)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 1_000])
-def test_requests_may_be_of_any_size(model: Path, rows: int) -> None:
-    recommender = load(model)
-    asker = recommender.user("u5")
-    found = ask_grid(recommender, asker, 4, rows=rows)
-    whole = ask_grid(recommender, asker, 4, rows=81)
-    assert (found.items, found.lists, found.at) == (whole.items, whole.lists, whole.at)
-    np.testing.assert_allclose(found.terms, whole.terms, rtol=1e-6)
-
-
 def test_queries_that_win_by_turns_are_entries_of_their_own(model: Path) -> None:
     recommender = load(model)
-    found = ask_grid(recommender, recommender.user("u5"), 10, rows=81)
+    found = ask_grid(recommender, recommender.user("u5"), 10)
     assert len(found.at) == 81
     assert len(set(found.items)) < len(found.items)
     both = recommender.terms(recommender.user("u5"), found.items)
@@ -52,14 +42,14 @@ def test_queries_that_win_by_turns_are_entries_of_their_own(model: Path) -> None
 def test_who_has_met_everything_gets_nothing(history_model: Path) -> None:
     recommender = load(history_model)
     everything = [f"i{item}" for item in range(1, 80)]
-    found = ask_grid(recommender, recommender.history(everything), 5, rows=9)
+    found = ask_grid(recommender, recommender.history(everything), 5)
     assert (found.items, found.lists, found.at) == ([], [[]], [0] * 9)
     assert found.terms.shape == (0, 1)
 
 
 def test_the_last_cause_varies_first(model: Path) -> None:
     recommender = load(model)
-    found = ask_grid(recommender, recommender.user("u5"), 6, rows=81)
+    found = ask_grid(recommender, recommender.user("u5"), 6)
     weights = list(product(weight_steps(2), repeat=2))
     for place in (0, 5, 30, 44, 80):
         chosen = dict(zip(("interest", "conformity"), weights[place], strict=True))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfcausal.errors import InputError
 from tfcausal.evaluation.diagnosis import GROUPS
-from tfcausal.evaluation.ranking import BLOCK_SCORES, ItemLists
+from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.reports.titles import TitleFile
 from tfcausal.reports.weight_grid import GridAnswers, ask_grid, weight_steps
 from tfcausal.schema.columns import UNKNOWN_INDEX
@@ -145,12 +145,10 @@ def model_page(
     manifest = read_manifest(version, kind="export")
     recommender = load(version)
     weights = weight_steps(len(recommender.causes))
-    vectors, seen, popularity = read_back(version)
+    _, seen, popularity = read_back(version)
     if not users and not history:
         users = _some_users(recommender, _ids(version, "users"), seen)
     catalogue = _Catalogue.of(_ids(version, "items"), popularity)
-    # All scores of a request are held at once.
-    rows = max(BLOCK_SCORES // (vectors.queries.shape[1] * len(popularity)), 1)
     asked = [
         _Asked("user", user, asker, catalogue.by_popularity(asker.seen()))
         for user, asker in _known_users(recommender, users)
@@ -158,7 +156,7 @@ def model_page(
     if history:
         asker = _known_history(recommender, history)
         asked.append(_Asked("history", "", asker, history))
-    answers = [ask_grid(recommender, one.asker, k, rows=rows) for one in asked]
+    answers = [ask_grid(recommender, one.asker, k) for one in asked]
     named = _named(asked, answers)
     return ModelPage(
         model=version.parent.name,

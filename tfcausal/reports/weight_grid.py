@@ -7,7 +7,7 @@ import numpy as np
 
 from tfcausal.errors import InputError
 from tfcausal.evaluation.metrics import Float64s
-from tfcausal.serving.client import Asker, Recommendation, Recommender
+from tfcausal.serving.client import Asker, Recommender
 
 MAX_COMBINATIONS = 1_000
 STEPS = (
@@ -54,28 +54,20 @@ def weight_steps(num_causes: int) -> tuple[float, ...]:
     )
 
 
-def ask_grid(
-    recommender: Recommender, asker: Asker, k: int, *, rows: int
-) -> GridAnswers:
+def ask_grid(recommender: Recommender, asker: Asker, k: int) -> GridAnswers:
     """Asks a model for the list at every combination of weights.
 
     Args:
         recommender: The model.
         asker: Whom the lists are for; the model must know them.
         k: Length of the lists.
-        rows: Lists of a request: each holds a row of scores of all items.
     Raises:
         InputError: If there are too many causes, or k does not fit.
     """
     causes = list(recommender.causes)
     grid = list(product(weight_steps(len(causes)), repeat=len(causes)))
-    answers: list[list[Recommendation]] = []
-    for first in range(0, len(grid), rows):
-        weightings = [
-            dict(zip(causes, weights, strict=True))
-            for weights in grid[first : first + rows]
-        ]
-        answers += recommender.lists(asker, k, weightings)
+    weightings = [dict(zip(causes, weights, strict=True)) for weights in grid]
+    answers = recommender.lists(asker, k, weightings)
     pool = list(dict.fromkeys(one.item_id for found in answers for one in found))
     place = {item_id: number for number, item_id in enumerate(pool)}
     found_terms = recommender.terms(asker, pool)
