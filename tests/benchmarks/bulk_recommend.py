@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -28,7 +27,6 @@ from tfcausal.schema import columns
 from tfcausal.schema.dataset import shard_name
 from tfcausal.schema.exported import VectorsFolder
 from tfcausal.schema.manifest import Manifest, checksums, write_manifest
-from tfcausal.stats.nearest import longest
 
 BLOCK_ROWS = 32_768
 NUMPY_BATCH = 1_024
@@ -103,22 +101,20 @@ def read_embedding(path: Path) -> np.ndarray:
 
 def write_index(root: Path, vectors: Path) -> float:
     """Builds a ScaNN index of the items and returns the seconds that it took."""
-    from tfcausal.serving.index import save_searcher
-    from tfcausal.serving.item_index import IndexSettings
+    from tfcausal.serving import index_files
+    from tfcausal.serving.item_index import IndexedItems, ItemIndex
 
     begin = time.perf_counter()
     paths = sorted(VectorsFolder(vectors).items.iterdir())
     found = np.concatenate([read_embedding(path) for path in paths])
-    settings = IndexSettings.for_items(len(found))
+    names = [f"item {row + 1}" for row in range(len(found))]
     root.mkdir()
-    save_searcher(
-        root, found, [f"item {row + 1}" for row in range(len(found))], settings
-    )
+    index = ItemIndex.of(IndexedItems.build(names, found))
     manifest = Manifest(
         kind="index",
-        options=asdict(settings),
+        options={index_files.AS_BUILT: True},
         inputs={"export": EXPORT},
-        details={"longest_item": longest(found)},
+        details=index_files.write_index(root, index),
     )
     write_manifest(root, manifest)
     return time.perf_counter() - begin
