@@ -142,13 +142,13 @@ class Models:
         return number, versions[number]
 
 
-class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers Predict and GetModelMetadata."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC has the name
         spec = request.model_spec
         try:
             number, version = self._models.find(spec)
@@ -168,7 +168,7 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # typ
                 response.outputs[name].CopyFrom(tf.make_tensor_proto(values))
         return response
 
-    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC has the name
         try:
             number, version = self._models.find(request.model_spec)
         except RequestError as error:
