@@ -23,7 +23,7 @@ from beam_jobs.runtime.pipeline import call, promised_options, run_pipeline, sea
 from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_ids
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.schema.exported import VectorsFolder
+from tfcausal.schema.exported import VectorsFolder, causes_of
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.schema.paths import as_path
@@ -117,7 +117,7 @@ def run(
             names nobody, or a weight is of no cause or too large.
     """
     vectors = read_manifest(as_path(options.vectors), kind="vectors")
-    causes = _causes(vectors)
+    causes = causes_of(vectors)
     weights = options.weights()
     for cause in weights:
         if cause not in causes:
@@ -178,12 +178,6 @@ def _finish(
         counts=report.counts,
         inputs=inputs,
     )
-
-
-def _causes(vectors: Manifest) -> dict[str, slice]:
-    """Returns the causes in the order of their coordinates."""
-    bounds = sorted(vectors.details["causes"].items(), key=lambda part: part[1])
-    return {cause: slice(*part) for cause, part in bounds}
 
 
 def _asked_for(

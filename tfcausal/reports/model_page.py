@@ -13,7 +13,7 @@ from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.reports.titles import TitleFile
 from tfcausal.reports.weight_grid import GridAnswers, ask_grid, weight_steps
 from tfcausal.schema.columns import UNKNOWN_INDEX
-from tfcausal.schema.exported import find_version
+from tfcausal.schema.exported import find_version, ids_file
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.serving.client import Asker, Recommender, load
 from tfcausal.serving.export import read_back
@@ -245,7 +245,7 @@ class _Asked:
 
 
 def _ids(version: Path, kind: Literal["users", "items"]) -> list[str]:
-    return read_ids(version / "assets" / f"{kind}.txt")
+    return read_ids(ids_file(version, kind))
 
 
 def _named(asked: Iterable[_Asked], answers: Iterable[GridAnswers]) -> dict[str, int]:

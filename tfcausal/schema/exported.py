@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfcausal.errors import InputError
+from tfcausal.schema.manifest import Manifest
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 
@@ -48,6 +49,12 @@ def find_version(model_dir: Path) -> Path:
 def ids_file(version: Path, kind: str) -> Path:
     """Returns the file of the ids of "users" or "items" of an exported version."""
     return version / "assets" / f"{kind}.txt"
+
+
+def causes_of(manifest: Manifest) -> dict[str, slice]:
+    """Returns the causes of an export, or of its vectors, with their coordinates."""
+    bounds = sorted(manifest.details["causes"].items(), key=lambda part: part[1])
+    return {cause: slice(*part) for cause, part in bounds}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.schema.exported import find_version, ids_file
+from tfcausal.schema.exported import causes_of, find_version, ids_file
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.index_files import read_ids
@@ -467,8 +467,6 @@ def load(model_dir: Path | str, *, index: bool = False) -> Recommender:
     """
     version = find_version(Path(model_dir))
     manifest = read_manifest(version, kind="export")
-    bounds = sorted(manifest.details["causes"].items(), key=lambda part: part[1])
-    causes = {cause: slice(*part) for cause, part in bounds}
     opened = None
     if index:
         folder = index_folder(version)
@@ -477,4 +475,5 @@ def load(model_dir: Path | str, *, index: bool = False) -> Recommender:
         require_input(promised, "export", manifest.fingerprint, folder)
     model = tf.saved_model.load(str(version))
     items = read_ids(ids_file(version, "items")) if index else []
-    return Recommender(model, causes, manifest.details["presets"], opened, items)
+    presets = manifest.details["presets"]
+    return Recommender(model, causes_of(manifest), presets, opened, items)

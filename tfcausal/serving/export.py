@@ -31,6 +31,7 @@ from tfcausal.methods.histories import HistoryMethod
 from tfcausal.methods.triplets import TripletMethod
 from tfcausal.schema.columns import UNKNOWN_INDEX
 from tfcausal.schema.dataset import FOLD_IN_PARTS, TRAINING_PARTS, DatasetFolder
+from tfcausal.schema.exported import causes_of
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -177,12 +178,11 @@ def read_back(version: Path) -> tuple[CausalVectors, ItemLists, Int64s]:
     manifest = read_manifest(version, kind="export")
     model = tf.saved_model.load(str(version))
     candidates = model.candidates.numpy()[: manifest.counts["items"]]
-    bounds = sorted(manifest.details["causes"].items(), key=lambda part: part[1])
     return (
         CausalVectors(
             model.queries.numpy(),
             candidates[:, :-1],
-            {cause: slice(*part) for cause, part in bounds},
+            causes_of(manifest),
         ),
         ItemLists(model.seen_offsets.numpy(), model.seen_items.numpy()),
         candidates[:, -1].astype(np.int64),

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.schema.columns import UNKNOWN_INDEX
+from tfcausal.schema.exported import ids_file
 from tfcausal.schema.folders import refuse_existing, staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -254,7 +255,7 @@ def require_free(target: Path, *, overwrite: bool) -> None:
 def _live_answers(version: Path, items: Sequence[str], presets: Presets) -> LiveAnswers:
     vectors, seen, popularity = read_back(version)
     known = tf.saved_model.load(str(version)).known.numpy()
-    users = read_ids(version / "assets" / "users.txt")
+    users = read_ids(ids_file(version, "users"))
     return LiveAnswers(
         vectors, ["", *users], ["", *items], seen, popularity, known, presets
     )

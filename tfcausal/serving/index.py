@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError
+from tfcausal.schema.exported import ids_file
 from tfcausal.schema.folders import refuse_existing, staged_folder
 from tfcausal.schema.manifest import (
     Manifest,
@@ -66,7 +67,7 @@ def build_index(
     causes = manifest.details["causes"]
     if not ignore_memory:
         require_memory(*_size(manifest))
-    items = read_ids(version / "assets" / "items.txt")
+    items = read_ids(ids_file(version, "items"))
     # A model with an id twice does not load, and says so in other words.
     require_ids(items)
     vectors, queries = _embedded(version, items, num_users)
@@ -132,7 +133,7 @@ def _embedded(
             for batch in _batches(items)
         ]
     )
-    users = read_ids(version / "assets" / "users.txt")
+    users = read_ids(ids_file(version, "users"))
     sample = np.unique(np.linspace(0, len(users) - 1, num_users).astype(int))
     asked = tf.constant([users[user] for user in sample.tolist()])
     answer = model.signatures["user_embedding"](user_id=asked)

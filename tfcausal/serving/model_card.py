@@ -118,19 +118,16 @@ def write_card(
 
 
 def _data(run: Run, dataset: CheckedDataset) -> str:
+    options = sorted(dataset.splits.options.items())
     rows = [
         ("users", f"{dataset.num_users - 1:,}"),
         ("items", f"{dataset.num_items - 1:,}"),
         *((part, f"{count:,} rows") for part, count in dataset.splits.counts.items()),
-        *((f"split: {key}", json.dumps(value)) for key, value in _split(dataset)),
+        *((f"split: {key}", json.dumps(value)) for key, value in options),
         ("fingerprint of the split", dataset.splits.fingerprint),
         ("fingerprint of the run", run.manifest.fingerprint),
     ]
     return "## Data\n\n" + _table(("what", "value"), rows)
-
-
-def _split(dataset: CheckedDataset) -> list[tuple[str, Any]]:
-    return sorted(dataset.splits.options.items())
 
 
 def _metrics(run: Run, calibration: Calibration | None) -> str:
