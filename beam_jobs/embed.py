@@ -68,7 +68,7 @@ def run(
         options: Options of the job.
         pipeline_options: Beam's options; None to run in this process.
     Returns:
-        The manifest; `details` has the causes and the size of the vectors.
+        The manifest; `details` has the causes, the presets and the size of the vectors.
     Raises:
         InputError: If there is no exported model, or its ids are not those that it was
             exported with.
@@ -113,6 +113,7 @@ def _finish(
         inputs={"export": export.fingerprint},
         details={
             "causes": causes,
+            "presets": export.details["presets"],
             "dim": max(end for _, end in causes.values()),
             "queries": export.counts["queries"],
         },

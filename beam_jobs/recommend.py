@@ -9,6 +9,7 @@ import hashlib
 import math
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,9 @@ from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import call, promised_options, run_pipeline, seal
 from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_ids
+from beam_jobs.transforms.vectors import CatalogueVectors
 from tfcausal.errors import InputError, unknown_name
-from tfcausal.schema.exported import VectorsFolder, causes_of
+from tfcausal.schema.exported import index_shard
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.schema.paths import as_path
@@ -39,13 +41,15 @@ class RecommendOptions:
         k: Items of a list; fewer where there are no more.
         weight: Intervene: scale a cause in the score, as CAUSE=NUMBER, such as
             conformity=0; may be given again. The others keep 1.
+        do: Take the weights of this preset of the model, such as popularity_neutral;
+            those of --weight multiply them.
         include_seen: List what the user has seen, too.
         users: A file of ids, one a line, to answer for these users only; an id that the
             model does not know gets the most popular items.
-        index: Search through this ScaNN index, saved_models/NAME/VERSION-scann, in
-            place of exactly.
+        index: Search in place of exactly through this ScaNN index: what `tfcausal
+            index` wrote, saved_models/NAME/VERSION-scann, or beam_jobs.index.
         items_per_shard: Items that a worker holds at once, but never fewer than one
-            file of embed; the lists are the same for any.
+            file of embed; the lists are the same for any. An index has its own.
         overwrite: Replace what --output holds.
     """
 
@@ -53,6 +57,7 @@ class RecommendOptions:
     output: Path
     k: int = 10
     weight: tuple[str, ...] | None = None
+    do: str | None = None
     include_seen: bool = False
     users: Path | None = None
     index: Path | None = None
@@ -114,37 +119,31 @@ def run(
         The manifest of the lists.
     Raises:
         InputError: If there are no vectors, the index is of another export, the file
-            names nobody, or a weight is of no cause or too large.
+            names nobody, a weight is of no cause or too large, or there is no such
+            preset.
     """
     vectors = read_manifest(as_path(options.vectors), kind="vectors")
-    causes = causes_of(vectors)
-    weights = options.weights()
-    for cause in weights:
-        if cause not in causes:
-            raise unknown_name("cause", cause, causes)
+    catalogue = CatalogueVectors.of(as_path(options.vectors), vectors)
+    weights = _all_weights(options, catalogue.causes, vectors.details["presets"])
     num_users, inputs = _asked_for(options, vectors)
-    inputs |= {"vectors": vectors.fingerprint} | _index(options, vectors)
+    shards, indexes, of_index = _search(options, catalogue, vectors)
+    inputs |= {"vectors": vectors.fingerprint} | of_index
     with staged_folder(as_path(options.output), overwrite=options.overwrite) as folder:
-        block_rows = vectors.options["block_rows"]
         plan = RecommendPlan(
-            vectors=VectorsFolder(as_path(options.vectors)),
-            folder=folder,
-            num_users=vectors.counts["users"],
-            num_items=vectors.counts["items"],
-            block_rows=block_rows,
-            files_at_once=max(options.items_per_shard // block_rows, 1),
-            causes=causes,
+            catalogue,
+            folder,
+            shards=shards,
             weights=weights,
             k=options.k,
             include_seen=options.include_seen,
             asked=None if options.users is None else as_path(options.users),
-            index=None if options.index is None else as_path(options.index),
+            indexes=indexes,
         )
         run_pipeline(
             partial(_build, plan),
             pipeline_options,
             without_beam=lambda: call(RecommendBlock(plan), plan.units()),
-            finish=partial(_finish, options, inputs, num_users, folder),
+            finish=partial(_finish, options, weights, inputs, num_users, folder),
             folder=folder,
         )
         return read_manifest(folder, kind="recommendations")
@@ -158,8 +157,28 @@ def _build(plan: RecommendPlan, pipeline: Any) -> beam.PCollection:
     )
 
 
+def _all_weights(
+    options: RecommendOptions,
+    causes: Iterable[str],
+    presets: Mapping[str, Mapping[str, float]],
+) -> dict[str, float]:
+    """Returns the weight of every cause."""
+    given = options.weights()
+    for cause in given:
+        if cause not in causes:
+            raise unknown_name("cause", cause, causes)
+    if options.do is None:
+        named: Mapping[str, float] = {}
+    elif options.do in presets:
+        named = presets[options.do]
+    else:
+        raise unknown_name("do", options.do, presets)
+    return {cause: given.get(cause, 1.0) * named.get(cause, 1.0) for cause in causes}
+
+
 def _finish(
     options: RecommendOptions,
+    weights: dict[str, float],
     inputs: dict[str, str],
     num_users: int,
     folder: Path,
@@ -177,6 +196,7 @@ def _finish(
         options=promised_options(options) | {"weight": options.weights()},
         counts=report.counts,
         inputs=inputs,
+        details={"weights": weights},
     )
 
 
@@ -202,25 +222,44 @@ def _asked_for(
     return len(asked), {"users": hashlib.sha256(lines.encode()).hexdigest()}
 
 
-def _index(options: RecommendOptions, vectors: Manifest) -> dict[str, str]:
-    """Returns which index is searched, if it is one of the same export."""
+def _search(
+    options: RecommendOptions, catalogue: CatalogueVectors, vectors: Manifest
+) -> tuple[list[range], list[Path], dict[str, str]]:
+    """Returns which files of items are held at once, and what finds the best of them.
+
+    Returns:
+        The shards; the index of each, none for exact search; and what tells the index
+        from others.
+    """
     if options.index is None:
-        return {}
+        return catalogue.item_shards(options.items_per_shard), [], {}
     folder = as_path(options.index)
+    if index_shard(folder, 0).exists():
+        index = read_manifest(folder, kind="sharded_index")
+        _require_same(options, "vectors", index.inputs["vectors"], vectors.fingerprint)
+        shards = catalogue.item_shards(index.options["items_per_shard"])
+        indexes = [index_shard(folder, number) for number in range(len(shards))]
+        return shards, indexes, {"index": index.fingerprint}
     index = read_manifest(folder, kind="index")
-    if index.inputs["export"] != vectors.inputs["export"]:
-        raise InputError(
-            f"`index` must be of the export that the vectors are of; `{folder}` is of "
-            f"{index.inputs['export'][:12]}, `{options.vectors}` of "
-            f"{vectors.inputs['export'][:12]}. Give the index of the model that embed "
-            "read."
-        )
+    _require_same(options, "export", index.inputs["export"], vectors.inputs["export"])
     if not index.options.get("as_built"):
         raise InputError(
             f"`{folder}` must be the index as built; its items have changed since. "
             "Build it again with `tfcausal index --overwrite`."
         )
-    return {"index": index.fingerprint}
+    return [catalogue.item_files], [folder], {"index": index.fingerprint}
+
+
+def _require_same(
+    options: RecommendOptions, name: str, of_index: str, wanted: str
+) -> None:
+    """Raises InputError unless an index was built of what the lists are made of."""
+    if of_index != wanted:
+        raise InputError(
+            f"`index` must be of the same {name} as the lists; `{options.index}` is of "
+            f"{of_index[:12]}, `{options.vectors}` says {wanted[:12]}. Give the index "
+            "of the model that embed read, or run beam_jobs.index on these vectors."
+        )
 
 
 JOB = Job(

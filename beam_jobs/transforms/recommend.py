@@ -6,8 +6,7 @@ Nothing is shuffled: a worker reads the shards of items one after the other and 
 the k best of each user so far. Reading them is little beside the products with them.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_jobs.runtime.report import Report, counted_report
+from beam_jobs.transforms.vectors import CatalogueVectors, in_rows
 from tfcausal.errors import InputError
 from tfcausal.schema import columns
 from tfcausal.schema.dataset import shard_name
-from tfcausal.schema.exported import VectorsFolder
 from tfcausal.schema.paths import on_local_disk
 from tfcausal.stats import nearest
 from tfcausal.stats.nearest import Items, Lists, Pairs, Queries
@@ -39,58 +38,47 @@ class RecommendPlan:
     Attributes:
         vectors: What embed wrote.
         folder: The folder that is being written.
-        num_users: Users of the catalogue.
-        num_items: Items of the catalogue.
-        block_rows: Users or items in a file.
-        files_at_once: Files of items that are held at once.
-        causes: Ordered, name of the cause to its coordinates.
+        shards: Files of items that are held at once, in order.
         weights: Cause to weight; the others keep 1.
         k: Length of the lists.
         include_seen: Whether lists may hold what the user has seen.
         asked: File of the ids of users to answer, or None for all.
-        index: Folder of a ScaNN index, or None for exact search.
+        indexes: Folder of the ScaNN index of each shard; none for exact search.
     """
 
-    vectors: VectorsFolder
+    vectors: CatalogueVectors
     folder: Path
-    num_users: int
-    num_items: int
-    block_rows: int
-    files_at_once: int
-    causes: Mapping[str, slice]
+    shards: list[range]
     weights: Mapping[str, float]
     k: int
     include_seen: bool
     asked: Path | None
-    index: Path | None
+    indexes: list[Path]
 
     @property
     def depth(self) -> int:
         """Places of a list that can be filled at all."""
-        return min(self.k, self.num_items)
-
-    @property
-    def user_blocks(self) -> int:
-        """Number of files of users."""
-        return math.ceil(self.num_users / self.block_rows)
-
-    @property
-    def item_files(self) -> range:
-        """Numbers of the files of items."""
-        return range(math.ceil(self.num_items / self.block_rows))
+        return min(self.k, self.vectors.num_items)
 
     def units(self) -> range:
-        """Returns the numbers of the pieces of work: the blocks of users.
+        """Returns the numbers of the pieces of work: the files of users.
 
         After them comes who is asked for and in none of them.
         """
-        return range(self.user_blocks + (self.asked is not None))
+        return range(len(self.vectors.user_files) + (self.asked is not None))
 
-    def item_column(self, name: str, files: Sequence[int]) -> pa.ChunkedArray:
-        """Reads a column of some files of items."""
-        paths = [self.vectors.items / shard_name(number) for number in files]
-        tables = [pq.read_table(path, columns=[name]) for path in paths]
-        return pa.concat_tables(tables)[name]
+
+@dataclass(frozen=True)
+class _Shard:
+    """Items that are held at once, and what finds those of large scores, if anything.
+
+    Attributes:
+        items: The items.
+        searcher: A ScaNN searcher whose row r is item r of them, or None.
+    """
+
+    items: Items
+    searcher: Any
 
 
 def read_ids(path: Path) -> pa.Array:
@@ -108,7 +96,7 @@ class RecommendBlock(beam.DoFn):
         self._lists: _ListMaker | None = None
 
     def setup(self) -> None:
-        """Opens the index, if there is one; what else is needed is read when it is."""
+        """Begins anew; what is needed is read when it is."""
         self._lists = _ListMaker(self._plan)
 
     def teardown(self) -> None:
@@ -144,26 +132,20 @@ class _ListMaker:
 
     def __init__(self, plan: RecommendPlan) -> None:
         self._plan = plan
-        self._searcher: Any = None
-        if plan.index is not None:
-            from tfcausal.serving.index_files import load_index
-
-            with on_local_disk(plan.index) as folder:
-                self._searcher = load_index(folder).base.searcher
 
     def of_unit(self, unit: int) -> pa.Table:
         """Returns the lists of a block of users, or of those who are in none."""
-        if unit < self._plan.user_blocks:
+        if unit in self._plan.vectors.user_files:
             return self._of_block(unit)
         return self._of_strangers()
 
     def _of_block(self, unit: int) -> pa.Table:
         plan = self._plan
-        users = pq.read_table(plan.vectors.users / shard_name(unit))
+        users = plan.vectors.users(unit)
         if self._asked is not None:
             users = users.filter(pc.is_in(users[columns.USER_ID], self._asked))
         known = users[columns.KNOWN_USER].to_numpy()
-        lists = Lists.empty(len(users), plan.depth, len(plan.causes))
+        lists = Lists.empty(len(users), plan.depth, len(plan.vectors.causes))
         lists.put(known, self._of_known(users.filter(pa.array(known))))
         if not known.all():
             lists.put(~known, self._popular)
@@ -172,92 +154,96 @@ class _ListMaker:
     def _of_strangers(self) -> pa.Table:
         """Returns the popular items for everyone asked for whom the model never saw."""
         left = self._asked
-        for unit in range(self._plan.user_blocks):
-            path = self._plan.vectors.users / shard_name(unit)
-            ids = pq.read_table(path, columns=[columns.USER_ID])[columns.USER_ID]
+        for file in self._plan.vectors.user_files:
+            ids = self._plan.vectors.users(file, [columns.USER_ID])[columns.USER_ID]
             left = left.filter(pc.invert(pc.is_in(left, ids)))
-        lists = Lists.empty(len(left), self._plan.depth, len(self._plan.causes))
+        lists = Lists.empty(len(left), self._plan.depth, len(self._plan.vectors.causes))
         lists.put(slice(None), self._popular)
         return self._as_table(left, np.zeros(len(left), bool), lists)
 
     def _of_known(self, users: pa.Table) -> Lists:
         plan = self._plan
-        vectors = users[columns.EMBEDDING].combine_chunks()
-        num_queries, dim = vectors.type.list_size, vectors.type.value_type.list_size
-        shape = (len(users), num_queries, dim)
-        flat = vectors.flatten().flatten().to_numpy().reshape(shape)
-        queries = Queries.of(flat, plan.causes, plan.weights)
+        vectors = in_rows(users[columns.EMBEDDING])
+        queries = Queries.of(vectors, plan.vectors.causes, plan.weights)
         hidden = Pairs.none() if plan.include_seen else _seen(users)
-        lists = Lists.empty(len(users), plan.depth, len(plan.causes))
-        for items in self._shards():
+        lists = Lists.empty(len(users), plan.depth, len(plan.vectors.causes))
+        for shard in self._shards():
+            items = shard.items
             if not nearest.scores_are_finite(queries, nearest.longest(items.vectors)):
                 raise InputError(
                     "Scores must stay finite; lower the weights of causes, or train "
                     "again with a smaller learning_rate."
                 )
-            if self._searcher is None:
+            if shard.searcher is None:
                 lists = nearest.with_items(lists, queries, items, hidden)
             else:
-                lists = self._through_index(queries, items, hidden)
+                lists = nearest.merged(lists, self._through(shard, queries, hidden))
         return lists
 
-    def _through_index(self, queries: Queries, items: Items, hidden: Pairs) -> Lists:
+    def _through(self, shard: _Shard, queries: Queries, hidden: Pairs) -> Lists:
         """Returns the best of what the index finds, scored exactly.
 
         As many more are fetched as are hidden. Whose leaves hold fewer than k others,
         for them all leaves are searched.
         """
+        depth, num_items = self._plan.depth, len(shard.items.vectors)
         num_users, num_queries, _ = queries.vectors.shape
+        hidden = hidden.of_items(shard.items)
         num_hidden = np.bincount(hidden.users, minlength=num_users)
-        wanted = np.minimum(self._plan.depth, self._plan.num_items - num_hidden)
-        lists = Lists.empty(num_users, self._plan.depth, queries.num_causes)
+        wanted = np.minimum(depth, num_items - num_hidden)
+        lists = Lists.empty(num_users, depth, queries.num_causes)
         # In powers of two, as all queries of a call get equally many.
-        depths = 1 << np.ceil(np.log2(wanted + num_hidden)).astype(np.int64)
+        fetched = 1 << np.ceil(np.log2(np.maximum(wanted + num_hidden, 1))).astype(int)
         for everywhere in (False, True):
             short = lists.filled.sum(axis=1) < wanted
-            for depth in np.unique(depths[short]).tolist():
-                chosen = np.flatnonzero(short & (depths == depth))
+            for count in np.unique(fetched[short]).tolist():
+                chosen = np.flatnonzero(short & (fetched == count))
                 asked = queries.at(chosen)
-                rows, scores = self._searcher.nearest(
+                rows, scores = shard.searcher.nearest(
                     asked.vectors.reshape(len(chosen) * num_queries, -1),
-                    min(depth, self._plan.num_items),
+                    min(count, num_items),
                     everywhere=everywhere,
                 )
                 owners, places = np.nonzero(np.isfinite(scores))
-                found = Pairs(owners // num_queries, rows[owners, places] + items.first)
+                found = Pairs(
+                    owners // num_queries, rows[owners, places] + shard.items.first
+                )
                 lists.put(
                     chosen,
                     nearest.of_candidates(
-                        asked, self._plan.depth, items, found, hidden.chosen(chosen)
+                        asked, depth, shard.items, found, hidden.chosen(chosen)
                     ),
                 )
         return lists
 
-    def _shards(self) -> Iterator[Items]:
-        plan = self._plan
-        files = plan.item_files
-        # What an index finds is scored with the vector of any item.
-        if plan.index is not None or plan.files_at_once >= len(files):
-            yield self._all_items
+    def _shards(self) -> Iterator[_Shard]:
+        numbers = range(len(self._plan.shards))
+        if len(numbers) == 1:
+            yield self._only_shard
             return
-        for first in files[:: plan.files_at_once]:
-            yield self._read_items(files[first : first + plan.files_at_once])
-
-    def _read_items(self, files: Sequence[int]) -> Items:
-        plan = self._plan
-        vectors = plan.item_column(columns.EMBEDDING, files).combine_chunks()
-        flat = vectors.flatten().to_numpy()
-        first = _FIRST_ITEM + files[0] * plan.block_rows
-        return Items(first, flat.reshape(len(vectors), -1))
+        for number in numbers:
+            yield self._read_shard(number)
 
     @cached_property
-    def _all_items(self) -> Items:
-        return self._read_items(self._plan.item_files)
+    def _only_shard(self) -> _Shard:
+        return self._read_shard(0)
+
+    def _read_shard(self, number: int) -> _Shard:
+        vectors, files = self._plan.vectors, self._plan.shards[number]
+        rows = in_rows(vectors.items(files, [columns.EMBEDDING])[columns.EMBEDDING])
+        items = Items(_FIRST_ITEM + files[0] * vectors.block_rows, rows)
+        if not self._plan.indexes:
+            return _Shard(items, None)
+        from tfcausal.serving.index_files import load_index
+
+        with on_local_disk(self._plan.indexes[number]) as folder:
+            return _Shard(items, load_index(folder).base.searcher)
 
     @cached_property
     def _item_ids(self) -> pa.Array:
-        plan = self._plan
-        return plan.item_column(columns.ITEM_ID, plan.item_files).combine_chunks()
+        vectors = self._plan.vectors
+        ids = vectors.items(vectors.item_files, [columns.ITEM_ID])
+        return ids[columns.ITEM_ID].combine_chunks()
 
     @cached_property
     def _asked(self) -> Any:
@@ -267,14 +253,15 @@ class _ListMaker:
     def _popular(self) -> Lists:
         """One list, of the most popular items; its scores are their popularity."""
         plan = self._plan
-        counts = plan.item_column(columns.POPULARITY, plan.item_files).to_numpy()
+        table = plan.vectors.items(plan.vectors.item_files, [columns.POPULARITY])
+        counts = table[columns.POPULARITY].to_numpy()
         found = nearest.with_items(
             Lists.empty(1, plan.depth, 1),
             Queries.of(np.ones((1, 1, 1), np.float32), {"popularity": slice(0, 1)}),
             Items(_FIRST_ITEM, counts.astype(np.float32)[:, None]),
             Pairs.none(),
         )
-        no_terms = np.zeros((1, plan.depth, len(plan.causes)), np.float32)
+        no_terms = np.zeros((1, plan.depth, len(plan.vectors.causes)), np.float32)
         return Lists(found.items, found.scores, no_terms)
 
     def _as_table(self, ids: Any, known: Any, lists: Lists) -> pa.Table:
@@ -285,7 +272,8 @@ class _ListMaker:
             return pa.ListArray.from_arrays(ends, pa.array(values))
 
         terms = (
-            lists.terms[filled, number] for number in range(len(self._plan.causes))
+            lists.terms[filled, number]
+            for number in range(len(self._plan.vectors.causes))
         )
         return pa.table(
             [
@@ -295,7 +283,7 @@ class _ListMaker:
                 in_lists(lists.scores[filled]),
                 *(in_lists(term) for term in terms),
             ],
-            schema=columns.recommendations_schema(self._plan.causes),
+            schema=columns.recommendations_schema(self._plan.vectors.causes),
         )
 
 

@@ -85,7 +85,12 @@ def test_the_manifest(model: Path, vectors: VectorsFolder) -> None:
     assert manifest.inputs == {"export": export.fingerprint}
     assert manifest.options == {"block_rows": 32}
     causes = {"interest": [0, 5], "conformity": [5, 8]}
-    assert manifest.details == {"causes": causes, "dim": 8, "queries": 2}
+    assert manifest.details == {
+        "causes": causes,
+        "presets": read_manifest(model, kind="export").details["presets"],
+        "dim": 8,
+        "queries": 2,
+    }
     assert manifest.files == checksums(vectors.root)
 
 

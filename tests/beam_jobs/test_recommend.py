@@ -56,12 +56,13 @@ def asked(
     k: int,
     weights: dict[str, float],
     exclude_seen: bool,
+    do: str = "",
 ) -> dict[str, Any]:
     """Asks the exported model's own signature."""
     answer = model.signatures["recommend"](
         user_id=tf.constant(users),
         k=tf.constant(k),
-        do=tf.fill([len(users)], ""),
+        do=tf.fill([len(users)], do),
         exclude_item_id=tf.fill([len(users), 1], ""),
         allow_item_id=tf.fill([len(users), 1], ""),
         exclude_seen=tf.constant(exclude_seen),
@@ -121,6 +122,26 @@ def test_as_the_signature(
     assert_as_signature(table, answer)
 
 
+def test_a_preset_is_that_of_the_signature(
+    vectors: Path, model: Any, tmp_path: Path
+) -> None:
+    presets = read_manifest(vectors, kind="vectors").details["presets"]
+    lists = set()
+    for number, do in enumerate(presets):
+        target = tmp_path / f"{number}"
+        table = recommended(vectors, target, do=do, weight=("conformity=-2",))
+        answer = asked(model, USERS, 10, {"conformity": -2.0}, True, do)
+        assert_as_signature(table, answer)
+        manifest = read_manifest(target, kind="recommendations")
+        assert manifest.options["do"] == do
+        assert manifest.details["weights"] == {
+            "interest": presets[do]["interest"],
+            "conformity": -2 * presets[do]["conformity"],
+        }
+        lists.add(str(table["item_id"]))
+    assert len(lists) == len(presets) > 1
+
+
 def test_seen_items_are_masked(vectors: Path, tmp_path: Path) -> None:
     _, seen, _ = read_back(exported_model())
     table = recommended(vectors, tmp_path / "r", k=500)
@@ -150,6 +171,7 @@ def test_the_manifest(vectors: Path, tmp_path: Path) -> None:
     assert manifest.options == {
         "k": 10,
         "weight": {"conformity": 0.0},
+        "do": None,
         "include_seen": False,
     }
     fingerprint = read_manifest(vectors, kind="vectors").fingerprint
@@ -306,6 +328,7 @@ def test_command(vectors: Path, tmp_path: Path, capsys: Any) -> None:
         ({"weight": ("interest",)}, "`weight` must be CAUSE=NUMBER"),
         ({"weight": ("interest=inf",)}, "with a finite number; got interest=inf"),
         ({"weight": ("interest=1", "interest=2")}, "must name `interest` once"),
+        ({"do": "as_traned"}, "Did you mean `as_trained`?"),
         ({"weight": ("interest=1e38",)}, "Scores must stay finite"),
         ({"weight": ("interest=1e300",)}, "Scores must stay finite"),
     ],

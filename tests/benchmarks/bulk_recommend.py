@@ -86,7 +86,7 @@ def write_vectors(root: Path, users: int, items: int, dim: int, history: int) ->
         counts={"users": users, "items": items, "known_users": users},
         inputs={"export": EXPORT},
         files=checksums(root),
-        details={"causes": causes, "dim": dim, "queries": 1},
+        details={"causes": causes, "presets": {}, "dim": dim, "queries": 1},
     )
     write_manifest(root, manifest)
 

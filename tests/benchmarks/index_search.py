@@ -227,7 +227,7 @@ def served(vectors: CausalVectors, base: IndexedItems, folder: Path, k: int) -> 
         table.add_row(name, *(latencies(partial(ask, signature=one)) for one in calls))
 
     add_latencies("stock", ServingModel(**stock))
-    add_latencies("frozen index", FrozenServingModel(base, **stock))
+    add_latencies("frozen index", FrozenServingModel(base, "measured", **stock))
     return table
 
 

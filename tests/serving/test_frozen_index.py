@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.runs import random_vectors
 from tfcausal.errors import InputError
 from tfcausal.evaluation.ranking import ItemLists
 from tfcausal.schema.manifest import read_manifest
-from tfcausal.serving.frozen_index import FrozenServingModel, build_frozen_index
+from tfcausal.serving.frozen_index import (
+    SIGNATURES,
+    FrozenServingModel,
+    build_frozen_index,
+)
 from tfcausal.serving.index import build_index
 from tfcausal.serving.index_settings import IndexSettings
 from tfcausal.serving.item_index import IndexedItems
@@ -57,7 +62,7 @@ def pair(
     base = IndexedItems.build(items, vectors.candidates[1:], settings)
     return (
         saved(ServingModel(**stock), folder / "stock"),
-        saved(FrozenServingModel(base, **stock), folder / "frozen"),
+        saved(FrozenServingModel(base, str(folder), **stock), folder / "frozen"),
     )
 
 
@@ -210,6 +215,23 @@ def test_is_a_model_of_its_own(indexed: Path) -> None:
         user_id=tf.constant(["u5"])
     )
     assert found["item_id"].numpy().tolist() == exact["item_id"].numpy().tolist()
+
+
+def test_its_signatures_share_one_searcher(indexed: Path) -> None:
+    folder = build_frozen_index(indexed, overwrite=True)
+    content = saved_model_pb2.SavedModel()
+    content.ParseFromString((folder / "saved_model.pb").read_bytes())
+    graph = content.meta_graphs[0].graph_def
+    made = [
+        node
+        for function in graph.library.function
+        for node in function.node_def
+        if node.op == "Scann>TensorsToScann"
+    ]
+    assert len(made) >= len(SIGNATURES)
+    index = read_manifest(index_folder(indexed), kind="index")
+    names = {node.attr["shared_name"].s.decode() for node in made}
+    assert names == {f"tfcausal-{index.fingerprint}"}
 
 
 def test_needs_the_index_of_this_export_as_built(

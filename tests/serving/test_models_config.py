@@ -1,5 +1,6 @@
 """models.config as TensorFlow Serving reads it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import Manifest, write_manifest
 from tfcausal.serving.models_config import (
+    change_labels,
     exported_models,
     read_labels,
     refresh_config,
@@ -61,6 +63,14 @@ def test_labels_are_kept_moved_and_taken_off(root: Path) -> None:
     assert labels == {"dice": {"stable": 3}}
     write_config(root, labels)
     assert read_labels(root)["dice"] == {"stable": 3}
+
+
+def test_changes_at_once_all_count(root: Path) -> None:
+    labels = [f"dice:label{number}={1 + 2 * (number % 2)}" for number in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        for written in pool.map(lambda label: change_labels(root, [label]), labels):
+            assert written == root / "models.config"
+    assert len(read_labels(root)["dice"]) == len(labels)
 
 
 def test_what_is_exported_later_joins_it(root: Path) -> None:

@@ -223,6 +223,28 @@ def test_pairs_of_some_users() -> None:
     assert after.items.tolist() == [7, 8, 9]
 
 
+def test_pairs_of_some_items() -> None:
+    pairs = Pairs(np.asarray([0, 0, 2, 3]), np.asarray([5, 9, 7, 8]))
+    inside = pairs.of_items(Items(7, np.zeros((2, 6), np.float32)))
+    assert inside.users.tolist() == [2, 3]
+    assert inside.items.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("k", [1, 6, 60])
+def test_merged_lists_are_those_of_all_items(k: int) -> None:
+    queries, items, hidden = some()
+    # Equal scores must keep the order of items across the cut.
+    items.vectors[25] = items.vectors[3]
+    apart = [
+        Items(items.first + part.start, items.vectors[part])
+        for part in (slice(0, 22), slice(22, 40))
+    ]
+    first, second = (best(queries, part, hidden.of_items(part), k) for part in apart)
+    wanted = best(queries, items, hidden, k)
+    for found in (nearest.merged(first, second), nearest.merged(second, first)):
+        assert_same(found, wanted)
+
+
 def test_scores_that_leave_float32_are_told() -> None:
     queries, items, _ = some()
     longest = nearest.longest(items.vectors)

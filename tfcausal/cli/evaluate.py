@@ -1,8 +1,6 @@
 """`tfcausal evaluate`: metrics of a run on a part of the split or an outside set."""
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -153,18 +151,15 @@ def _label(on: str, found: "Evaluation", *, calibrated: bool) -> str:
 
 
 def _add_to_metrics(run: Path, label: str, found: dict[str, Any]) -> None:
+    from tfcausal.schema.folders import sole_user
     from tfcausal.training.callbacks import write_json
 
     path = run / "metrics.json"
-    folder = os.open(run, os.O_RDONLY)
-    try:
-        # Two evaluations at a time must not lose each other's result.
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    # Two evaluations at a time must not lose each other's result.
+    with sole_user(run):
         content = json.loads(path.read_text(encoding="utf-8"))
         content.setdefault("evaluations", {})[label] = found
         write_json(path, content)
-    finally:
-        os.close(folder)
 
 
 def _print(title: str, found: "Evaluation") -> None:

@@ -58,6 +58,7 @@ def command(
     """
     from tfcausal.errors import InputError
     from tfcausal.evaluation.calibration import load_calibration
+    from tfcausal.schema.folders import sole_user
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.export import export
     from tfcausal.serving.models_config import read_labels, refresh_config
@@ -88,8 +89,10 @@ def command(
     config = refresh_config(root)
     retired = []
     if keep is not None:
-        labels = read_labels(root).get(name, {})
-        retired = retire(root / name, keep, labels.values())
+        # A label that is moved meanwhile must not point at what is taken away.
+        with sole_user(root):
+            labels = read_labels(root).get(name, {})
+            retired = retire(root / name, keep, labels.values())
     if as_json:
         manifest = read_manifest(version, kind="export")
         result = {

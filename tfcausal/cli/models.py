@@ -46,21 +46,19 @@ def command(
     from tfcausal.errors import InputError
     from tfcausal.schema.manifest import read_manifest
     from tfcausal.serving.models_config import (
+        change_labels,
         exported_models,
         read_labels,
-        relabelled,
-        write_config,
     )
 
-    labels = read_labels(root)
     config = None
     if base_path is not None and not (changes or write):
         raise InputError(
             "`--base_path` must come with --write or --label; got neither. Add --write."
         )
     if changes or write:
-        labels = relabelled(labels, list(changes))
-        config = write_config(root, labels, base_path)
+        config = change_labels(root, list(changes), base_path)
+    labels = read_labels(root)
     rows = []
     for name, versions in exported_models(root).items():
         for version in versions:

@@ -5,6 +5,7 @@ saved_models/NAME/VERSION/assets/users.txt  ids, a line each, from index 1 on
 saved_models/NAME/VERSION/assets/items.txt
 VECTORS/users/part-00000.parquet            what beam_jobs.embed writes
 VECTORS/items/part-00000.parquet
+INDEX/shard-00000/                          what beam_jobs.index writes
 """
 
 import re
@@ -49,6 +50,11 @@ def find_version(model_dir: Path) -> Path:
 def ids_file(version: Path, kind: str) -> Path:
     """Returns the file of the ids of "users" or "items" of an exported version."""
     return version / "assets" / f"{kind}.txt"
+
+
+def index_shard(folder: Path, number: int) -> Path:
+    """Returns the index of one shard of the items in what beam_jobs.index writes."""
+    return folder / f"shard-{number:05d}"
 
 
 def causes_of(manifest: Manifest) -> dict[str, slice]:

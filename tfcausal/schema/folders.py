@@ -1,6 +1,9 @@
 """Folders that appear whole or not at all."""
 
+import ctypes
+import errno
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,10 @@ from tfcausal.schema.paths import is_store
 
 _UNFINISHED = ".unfinished"
 """Object that says that what lies beside it may be thrown away."""
+_HERE = -100
+"""AT_FDCWD of renameat2(2): a relative path begins at the working folder."""
+_EXCHANGE = 2
+"""RENAME_EXCHANGE of renameat2(2)."""
 
 
 @contextmanager
@@ -20,6 +27,8 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     What is under way lies beside the target as `.NAME.partial`. A process killed
     there leaves only that, and the next one starts afresh; an exception removes it.
+    Where Linux can exchange two folders in one step, `target` is there at all times
+    while it is replaced; elsewhere it is gone between two renames.
 
     An object store can neither rename nor lock. There the target itself is written in,
     with an object `.unfinished` beside it until `finish_folder`, and whoever reads must
@@ -61,15 +70,50 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial.mkdir()
         try:
             yield partial
-            if target.exists():
+            if not target.exists():
+                partial.rename(target)
+            elif _exchange(partial, target):
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
                 target.rename(replaced)
-            partial.rename(target)
-            shutil.rmtree(replaced, ignore_errors=True)
+                partial.rename(target)
+                shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         finally:
             lock_path.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Waits for all others, in this or other processes, that are here for `folder`."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        # The kernel frees the lock with the process, however that ends.
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Gives each the name of the other in one step; returns whether that is possible.
+
+    Raises:
+        OSError: If it is, and went wrong.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS):
+        # The file system, or the kernel, does not know it.
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
 
 
 def finish_folder(folder: Path) -> None:

@@ -30,6 +30,7 @@ _WRITERS = {
     "drift": "python -m beam_jobs.drift",
     "graph": "python -m beam_jobs.graph",
     "vectors": "python -m beam_jobs.embed",
+    "sharded_index": "python -m beam_jobs.index",
     "recommendations": "python -m beam_jobs.recommend",
     "run": "tfcausal train",
     "export": "tfcausal export",
@@ -56,7 +57,8 @@ class Manifest:
     Attributes:
         kind: What the folder holds: "dataset", "splits", "popularity",
             "item_concepts", "triplets", "sequences", "graph", "drift", "world", "run",
-            "export", "index", "frozen_index", "vectors", "recommendations".
+            "export", "index", "frozen_index", "vectors", "sharded_index",
+            "recommendations".
         options: The options that made it, by name.
         counts: Rows, users, items, rejected rows and the like.
         inputs: Fingerprint of each folder or input it was computed from, by name.

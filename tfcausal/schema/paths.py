@@ -10,6 +10,7 @@ each store's tools find them.
 import io
 import os
 import re
+import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -224,6 +225,26 @@ def on_local_disk(folder: Path) -> Iterator[Path]:
                 copied.parent.mkdir(parents=True, exist_ok=True)
                 copied.write_bytes(path.read_bytes())
         yield Path(scratch)
+
+
+@contextmanager
+def from_local_disk(folder: Path) -> Iterator[Path]:
+    """Gives a folder for libraries that write to none of a store; copied there after.
+
+    Args:
+        folder: A local folder, which is made and given itself, or one of a store.
+    """
+    if not is_store(folder):
+        folder.mkdir(parents=True)
+        yield folder
+        return
+    with TemporaryDirectory() as scratch:
+        yield Path(scratch)
+        for path in sorted(Path(scratch).rglob("*")):
+            if path.is_file():
+                target = folder / path.relative_to(scratch).as_posix()
+                with path.open("rb") as source, target.open("wb") as copied:
+                    shutil.copyfileobj(source, copied, _READ_BYTES)
 
 
 def num_bytes(path: str) -> int:

@@ -57,14 +57,17 @@ class FrozenServingModel(ServingModel):
     need not be among any number of nearest ones.
     """
 
-    def __init__(self, base: IndexedItems, **stock: Any) -> None:
+    def __init__(self, base: IndexedItems, name: str, **stock: Any) -> None:
         """Makes the model's variables and tables.
 
         Args:
             base: The index of the items; row r is item r + 1.
+            name: What no other index has: all signatures of the models of a process
+                that say it share one searcher.
             stock: What `ServingModel` takes.
         """
         super().__init__(**stock)
+        self._name_of_searcher = f"tfcausal-{name}"
         self._settings = base.searcher.settings
         parts = base.searcher.parts()
         self.vectors = tf.Variable(base.vectors, trainable=False, name="vectors")
@@ -121,6 +124,7 @@ class FrozenServingModel(ServingModel):
                 tf.convert_to_tensor(self.parts.get(name, default))
                 for name, default in zip(PARTS, absent, strict=True)
             ],
+            self._name_of_searcher,
         )
 
         def found(*, everywhere: bool) -> tuple[tf.Tensor, tf.Tensor]:
@@ -221,7 +225,7 @@ def build_frozen_index(version: Path, *, overwrite: bool = False) -> Path:
     live = _live_answers(version, index.base.items, manifest.details["presets"])
     k = manifest.options["k"]
     with staged_folder(target, overwrite=overwrite) as partial:
-        _write(partial, index.base, live, k)
+        _write(partial, index.base, promised.fingerprint, live, k)
         signatures = tf.saved_model.load(str(partial)).signatures
         cases = _sound_cases(signatures, live.cases(k))
         write_warmup(partial, target.parent.name, signatures, cases)
@@ -261,13 +265,16 @@ def _live_answers(version: Path, items: Sequence[str], presets: Presets) -> Live
     )
 
 
-def _write(folder: Path, base: IndexedItems, live: LiveAnswers, k: int) -> None:
+def _write(
+    folder: Path, base: IndexedItems, name: str, live: LiveAnswers, k: int
+) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         users, items = Path(scratch, "users.txt"), Path(scratch, "items.txt")
         write_ids(users, live.users[UNKNOWN_INDEX + 1 :])
         write_ids(items, live.items[UNKNOWN_INDEX + 1 :])
         model = FrozenServingModel(
             base,
+            name,
             vectors=live.vectors,
             users=users,
             items=items,

@@ -1,6 +1,6 @@
 """Builds the ScaNN index of an exported model, and keeps it if its recall is high."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,32 +72,94 @@ def build_index(
     require_ids(items)
     vectors, queries = _embedded(version, items, num_users)
     asked = dict(interventions(queries, causes))
+    built, recall = _measured(f"`{target}`", items, vectors, asked, floor, k, settings)
+    with staged_folder(target, overwrite=overwrite) as partial:
+        _write(partial, built, recall, floor, k, {"export": manifest.fingerprint})
+    return target
+
+
+def build_shard(
+    folder: Path,
+    items: Sequence[str],
+    vectors: Float32s,
+    queries: Float32s,
+    causes: Mapping[str, slice],
+    *,
+    floor: float,
+    k: int,
+    inputs: Mapping[str, str],
+) -> float:
+    """Writes the index of some items of a catalogue, if its recall is high.
+
+    Args:
+        folder: An empty folder.
+        items: Their ids, each once.
+        vectors: [num_items, dim] float32.
+        queries: [num_users, num_queries, dim] float32, of known users.
+        causes: Cause to its coordinates.
+        floor: As in `build_index`.
+        k: As in `build_index`.
+        inputs: What the vectors come from, for the manifest.
+    Returns:
+        The least recall, of the causes as they are and at any weight.
+    Raises:
+        InputError: If an item is there twice, a vector is not finite, or the recall is
+            below the floor; then nothing is written.
+        ImportError: If ScaNN is not installed.
+    """
+    bounds = {cause: (part.start, part.stop) for cause, part in causes.items()}
+    asked = dict(interventions(queries, bounds))
+    name = f"Items {items[0]} to {items[-1]}"
+    built, recall = _measured(name, items, vectors, asked, floor, k, None)
+    _write(folder, built, recall, floor, k, inputs)
+    return min(recall.values())
+
+
+def _measured(
+    name: str,
+    items: Sequence[str],
+    vectors: Float32s,
+    asked: Mapping[str, Float32s],
+    floor: float,
+    k: int,
+    settings: IndexSettings | None,
+) -> tuple[IndexedItems, dict[str, float]]:
+    """Returns an index and its recall, none of which is below the floor."""
     built = IndexedItems.build(items, vectors, settings)
     if settings is None:
         built, recall = widened(built, asked, k, floor)
     else:
         recall = recall_of(built, asked, k)
     if min(recall.values()) < floor:
-        measured = (f"{value:.3f} {name}" for name, value in recall.items())
+        measured = (f"{value:.3f} {kind}" for kind, value in recall.items())
         raise InputError(
-            f"`{target}`: recall@{k} must be at least {floor}; got "
-            f"{', '.join(measured)}. Search more leaves, or lower --floor."
+            f"{name}: recall@{k} must be at least {floor}; got {', '.join(measured)}. "
+            "Search more leaves, or lower --floor."
         )
-    with staged_folder(target, overwrite=overwrite) as partial:
-        details = write_index(partial, ItemIndex.of(built))
-        write_manifest(
-            partial,
-            Manifest(
-                kind="index",
-                options={"floor": floor, "k": k, AS_BUILT: True},
-                counts={"items": len(items), "changed": 0},
-                inputs={"export": manifest.fingerprint},
-                files=checksums(partial),
-                details=details | {"recall": recall},
-                versions=library_versions("scann", "numpy"),
-            ),
-        )
-    return target
+    return built, recall
+
+
+def _write(
+    folder: Path,
+    built: IndexedItems,
+    recall: Mapping[str, float],
+    floor: float,
+    k: int,
+    inputs: Mapping[str, str],
+) -> None:
+    details = write_index(folder, ItemIndex.of(built))
+    write_manifest(
+        folder,
+        Manifest(
+            kind="index",
+            options={"floor": floor, "k": k, AS_BUILT: True},
+            counts={"items": len(built.items), "changed": 0},
+            inputs=inputs,
+            files=checksums(folder),
+            details=details | {"recall": recall},
+            versions=library_versions("scann", "numpy"),
+        ),
+    )
 
 
 def forecast(version: Path) -> str:

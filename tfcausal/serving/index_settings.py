@@ -65,9 +65,17 @@ def bytes_to_build(num_items: int, dim: int) -> int:
     return 3 * vectors + 2 * sample + num_items * _PER_ITEM + _OVERHEAD
 
 
-def require_memory(num_items: int, dim: int) -> None:
+def require_memory(
+    num_items: int,
+    dim: int,
+    advice: str = "Use a larger machine, or go on with --ignore_memory.",
+) -> None:
     """Raises unless the machine has the memory free that building an index takes.
 
+    Args:
+        num_items: Items of the index.
+        dim: Coordinates of their vectors.
+        advice: What to do where it has not.
     Raises:
         InputError: If it has not.
     """
@@ -76,5 +84,5 @@ def require_memory(num_items: int, dim: int) -> None:
         raise InputError(
             f"An index of {num_items:,} items of {dim} dimensions must have about "
             f"{needed / _GIB:.1f} GiB of memory to be built; {free / _GIB:.1f} GiB are "
-            "free. Use a larger machine, or go on with --ignore_memory."
+            f"free. {advice}"
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.exported import versions
+from tfcausal.schema.folders import sole_user
 from tfcausal.schema.manifest import read_manifest
 
 CONFIG_FILE = "models.config"
@@ -76,12 +77,7 @@ def write_config(root: Path, labels: Labels, base_path: str | None = None) -> Pa
             there is a file that is no ModelServerConfig.
         ImportError: If tensorflow-serving-api is not installed.
     """
-    models = exported_models(root)
-    if not models:
-        raise InputError(
-            f"`{root}` must hold exported models; it holds none. Run `tfcausal export "
-            f"--root={root}` first."
-        )
+    models = _require_models(root)
     proto, text_format = _protobuf()
     before = {one.name: one for one in _read(root).model_config_list.config}
     of_exports = {name: one for name, one in labels.items() if name not in before}
@@ -127,7 +123,26 @@ def refresh_config(root: Path) -> Path | None:
     """
     if not (root / CONFIG_FILE).is_file():
         return None
-    return write_config(root, read_labels(root))
+    with sole_user(root):
+        return write_config(root, read_labels(root))
+
+
+def change_labels(root: Path, changes: list[str], base_path: str | None = None) -> Path:
+    """Writes `root`/models.config with some labels changed; two at once both count.
+
+    Args:
+        root: Folder of all exported models.
+        changes: As `relabelled` takes them.
+        base_path: As `write_config` takes it.
+    Returns:
+        The file.
+    Raises:
+        InputError: As `relabelled` and `write_config` do.
+        ImportError: If tensorflow-serving-api is not installed.
+    """
+    _require_models(root)
+    with sole_user(root):
+        return write_config(root, relabelled(read_labels(root), changes), base_path)
 
 
 def relabelled(labels: Labels, changes: list[str]) -> dict[str, dict[str, int]]:
@@ -177,6 +192,16 @@ def _read(root: Path) -> Any:
             f"`{path}` must be a ModelServerConfig of TensorFlow Serving; got {error}. "
             "Mend or remove it."
         ) from error
+
+
+def _require_models(root: Path) -> dict[str, list[int]]:
+    models = exported_models(root)
+    if not models:
+        raise InputError(
+            f"`{root}` must hold exported models; it holds none. Run `tfcausal export "
+            f"--root={root}` first."
+        )
+    return models
 
 
 def _require_exported(labels: Labels, models: Mapping[str, list[int]]) -> None:

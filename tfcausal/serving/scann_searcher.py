@@ -98,7 +98,9 @@ class Searcher:
         Raises:
             ImportError: If ScaNN is not installed.
         """
-        handle = _Handle(searcher_of(as_tensor(vectors), part_tensors(parts)))
+        # Two of one name would be one and the same in a process.
+        name = f"tfcausal-{uuid.uuid4()}"
+        handle = _Handle(searcher_of(as_tensor(vectors), part_tensors(parts), name))
         return cls(handle, len(vectors), settings)
 
     def parts(self) -> dict[str, npt.NDArray[Any]]:
@@ -152,17 +154,16 @@ class Searcher:
         )
 
 
-def searcher_of(vectors: tf.Tensor, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+def searcher_of(vectors: tf.Tensor, parts: Sequence[tf.Tensor], name: str) -> tf.Tensor:
     """Returns ScaNN's handle of a searcher, also within a graph.
 
     Args:
         vectors: [num_items, dim] float32.
         parts: As `part_tensors` gives them.
+        name: All of the same name in a process are the first of them, whatever their
+            vectors and parts.
     """
-    # Two without names would be one and the same in a process.
-    return scann_ops().tensors_to_scann(
-        vectors, *parts, shared_name=f"tfcausal-{uuid.uuid4()}"
-    )
+    return scann_ops().tensors_to_scann(vectors, *parts, shared_name=name)
 
 
 def part_tensors(parts: Mapping[str, npt.NDArray[Any]]) -> list[tf.Tensor]:

@@ -57,6 +57,12 @@ class Pairs(NamedTuple):
         ends = np.searchsorted(self.users, (chosen.start, chosen.stop))
         return Pairs(self.users[slice(*ends)] - chosen.start, self.items[slice(*ends)])
 
+    def of_items(self, items: "Items") -> "Pairs":
+        """Returns the pairs whose item is one of these."""
+        places = self.items - items.first
+        inside = (places >= 0) & (places < len(items.vectors))
+        return Pairs(self.users[inside], self.items[inside])
+
 
 @dataclass(frozen=True)
 class Items:
@@ -235,6 +241,19 @@ def of_candidates(
     kept = kept[shown]
     lists = Lists.empty(len(queries.vectors), k, queries.num_causes)
     return _with_rows(lists, queries, items, candidates.users[kept], rows[kept])
+
+
+def merged(lists: Lists, others: Lists) -> Lists:
+    """Returns the k best of what is in two lists of each user, which share no item."""
+    items = np.concatenate([lists.items, others.items], axis=1)
+    scores = np.concatenate([lists.scores, others.scores], axis=1)
+    terms = np.concatenate([lists.terms, others.terms], axis=1)
+    best = np.lexsort((items, -scores), axis=1)[:, : lists.items.shape[1]]
+    return Lists(
+        np.take_along_axis(items, best, axis=1),
+        np.take_along_axis(scores, best, axis=1),
+        np.take_along_axis(terms, best[:, :, None], axis=1),
+    )
 
 
 def _of_users(
