@@ -256,9 +256,10 @@ def _require_same(
     """Raises InputError unless an index was built of what the lists are made of."""
     if of_index != wanted:
         raise InputError(
-            f"`index` must be of the same {name} as the lists; `{options.index}` is of "
-            f"{of_index[:12]}, `{options.vectors}` says {wanted[:12]}. Give the index "
-            "of the model that embed read, or run beam_jobs.index on these vectors."
+            f"`index` must be of the {name} that the lists are made of; "
+            f"`{options.index}` is of {of_index[:12]}, `{options.vectors}` says "
+            f"{wanted[:12]}. Give the index of the model that embed read, or run "
+            "beam_jobs.index on these vectors."
         )
 
 

@@ -304,7 +304,7 @@ def test_refuses_the_index_of_another_export(
     content["inputs"]["export"] = "0" * 64
     path.write_text(json.dumps(content))
     options = RecommendOptions(vectors, tmp_path / "r", index=other)
-    with pytest.raises(InputError, match="`index` must be of the export"):
+    with pytest.raises(InputError, match="`index` must be of the export that"):
         run(options, WITHOUT_BEAM)
 
 

@@ -23,7 +23,9 @@ def found(
 ) -> tuple[np.ndarray, np.ndarray]:
     tiles, never = tiled(CANDIDATES)
     candidates = tf.Variable(tiles)
-    limits = Limits(tf.constant(hidden), tf.constant(limited), tf.constant(allowed))
+    limits = Limits(
+        tf.constant(hidden), tf.constant(limited), lambda: tf.constant(allowed)
+    )
 
     @tf.function
     def in_graph(queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

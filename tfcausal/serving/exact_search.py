@@ -1,5 +1,6 @@
 """Exact search of a whole catalogue in stock operations, a block of it at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -19,13 +20,14 @@ class Limits:
 
     Attributes:
         hidden: [n, 2] int64 pairs of a position in the batch and a row left out there.
-        limited: [batch] bool, whose lists hold allowed rows alone.
-        allowed: [m, 2] int64 pairs of a position in the batch and a row allowed there.
+        limited: [batch] bool, whose lists hold allowed rows alone; None for nobody's.
+        allowed: Returns [m, 2] int64 pairs of a position in the batch and a row allowed
+            there; it is called where lists are limited and nowhere else.
     """
 
     hidden: tf.Tensor
-    limited: tf.Tensor
-    allowed: tf.Tensor
+    limited: tf.Tensor | None = None
+    allowed: Callable[[], tf.Tensor] | None = None
 
 
 def search(
@@ -107,7 +109,9 @@ def _search_block(
         return best_k(queries, block, out_of_sight, hidden, depth)
 
     def among_allowed() -> tuple[tf.Tensor, tf.Tensor]:
-        allowed = inside(limits.allowed)
+        assert limits.limited is not None
+        assert limits.allowed is not None
+        allowed = inside(limits.allowed())
         permitted = tf.tensor_scatter_nd_update(
             tf.repeat(~limits.limited[:, None], end - start, axis=1),
             allowed,
@@ -115,6 +119,9 @@ def _search_block(
         )
         return best_k(queries, block, out_of_sight, hidden, depth, permitted=permitted)
 
-    any_limited = tf.reduce_any(limits.limited)
-    scores, rows = tf.cond(any_limited, among_allowed, among_all)
+    if limits.limited is None:
+        scores, rows = among_all()
+    else:
+        any_limited = tf.reduce_any(limits.limited)
+        scores, rows = tf.cond(any_limited, among_allowed, among_all)
     return scores, rows + start

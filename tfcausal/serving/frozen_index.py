@@ -8,7 +8,7 @@ the operation has to be built into the server.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ from tfcausal.serving.warmup import write_warmup
 SIGNATURES = ("serving_default", "recommend", "recommend_examples")
 OPERATIONS = "scann.scann_ops.py.scann_ops"
 """The module whose import brings the operation into a Python process."""
+Ranked = tuple[tf.Tensor, tf.Tensor]
+"""Scores and items, float32 and integers of one shape."""
 _SOUND = 0.8
 
 
@@ -93,32 +95,47 @@ class FrozenServingModel(ServingModel):
 
     def _search(
         self, queries: tf.Tensor, users: tf.Tensor, limits: Limits, k: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> Ranked:
         exact = super()._search
-
-        def searched() -> tuple[tf.Tensor, tf.Tensor]:
-            scores, items = self._nearest_left(queries, users, limits.hidden, k)
-            return scores, tf.cast(items, tf.int32)
-
-        scores, items = tf.cond(
-            tf.reduce_any(limits.limited),
-            lambda: exact(queries, users, limits, k),
-            searched,
-        )
-        return scores, items
-
-    def _nearest_left(
-        self, queries: tf.Tensor, users: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns scores and items, [B, k], of what is not hidden."""
-        batch = tf.shape(users, tf.int64)[0]
+        batch, hidden = tf.shape(users, tf.int64)[0], limits.hidden
         keys = tf.sort(hidden[:, 0] * self._num_items + hidden[:, 1])
         # An item that is named twice counts twice: a few more are fetched then.
         named = tf.cast(hidden[:, 1] != UNKNOWN_INDEX, tf.int32)
         left_out = tf.math.unsorted_segment_sum(named, hidden[:, 0], batch)
         depth = tf.minimum(k + tf.reduce_max(left_out), self._num_items - 1)
+        searcher = self._searcher()
+
+        def nearest(*, everywhere: bool) -> Ranked:
+            return self._nearest(searcher, queries, depth, everywhere)
+
+        def left(ranked: Ranked) -> Ranked:
+            return self._left(ranked, keys, batch, k)
+
+        near = nearest(everywhere=False)
+        usual = left(near)
+        short = tf.constant(False)
+        if self._settings.num_leaves:
+            short = ~tf.reduce_all(usual[0] > -np.inf)
+        strange = users == UNKNOWN_INDEX
+
+        def of_all() -> Ranked:
+            found = _either(short, lambda: nearest(everywhere=True), lambda: near)
+            return left(self._popular_for(strange, found, depth))
+
+        # One decision on the usual way: each costs as much as some twenty operations.
+        seldom = short | tf.reduce_any(strange)
+        if limits.limited is None:
+            return _either(seldom, of_all, lambda: usual)
+        limited = tf.reduce_any(limits.limited)
+        return _either(
+            limited | seldom,
+            lambda: _either(limited, lambda: exact(queries, users, limits, k), of_all),
+            lambda: usual,
+        )
+
+    def _searcher(self) -> tf.Tensor:
         absent = part_tensors({})
-        searcher = searcher_of(
+        return searcher_of(
             tf.convert_to_tensor(self.vectors),
             [
                 tf.convert_to_tensor(self.parts.get(name, default))
@@ -127,44 +144,36 @@ class FrozenServingModel(ServingModel):
             self._name_of_searcher,
         )
 
-        def found(*, everywhere: bool) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._found(searcher, queries, users, keys, k, depth, everywhere)
+    def _popular_for(
+        self, strange: tf.Tensor, found: Ranked, depth: tf.Tensor
+    ) -> Ranked:
+        """Returns what was found, but for strange users the most popular items.
 
-        usual = found(everywhere=False)
-        if not self._settings.num_leaves:
-            return usual
-        scores, items = tf.cond(
-            tf.reduce_all(usual[0] > -np.inf),
-            lambda: usual,
-            lambda: found(everywhere=True),
+        Args:
+            strange: [B] bool.
+            found: [B, num_queries * depth] each.
+            depth: [] int32.
+        """
+        scores, items = found
+        strangers = strange[:, None]
+        copies = [1, tf.shape(items)[1] // depth]
+        return (
+            tf.where(strangers, tf.tile(self.popularity[None, :depth], copies), scores),
+            tf.where(strangers, tf.tile(self.popular[None, :depth], copies), items),
         )
-        return scores, items
 
-    def _found(
-        self,
-        searcher: tf.Tensor,
-        queries: tf.Tensor,
-        users: tf.Tensor,
-        keys: tf.Tensor,
-        k: tf.Tensor,
-        depth: tf.Tensor,
-        everywhere: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns scores and items, [B, k], of the `depth` nearest of each query."""
-        scores, items = self._nearest(searcher, queries, depth, everywhere)
-        num_queries = queries.shape[1]
-        strange = (users == UNKNOWN_INDEX)[:, None]
-        popular = tf.tile(self.popular[None, :depth], [1, num_queries])
-        items = tf.where(strange, popular, items)
-        popularity = tf.tile(self.popularity[None, :depth], [1, num_queries])
-        scores = tf.where(strange, popularity, scores)
-        owners = tf.range(tf.shape(users, tf.int64)[0])[:, None]
+    def _left(
+        self, found: Ranked, keys: tf.Tensor, batch: tf.Tensor, k: tf.Tensor
+    ) -> Ranked:
+        """Returns the k best of each row that are not hidden, [B, k]."""
+        scores, items = found
+        owners = tf.range(batch)[:, None]
         masked = _among(owners * self._num_items + items, keys)
         scores = tf.where(masked, -np.inf, scores)
-        if num_queries != 1:
+        if self.queries.shape[1] != 1:
             scores, items = _each_once(scores, items)
         best, places = tf.math.top_k(scores, k)
-        return best, tf.gather(items, places, batch_dims=1)
+        return best, tf.cast(tf.gather(items, places, batch_dims=1), tf.int32)
 
     def _nearest(
         self,
@@ -172,7 +181,7 @@ class FrozenServingModel(ServingModel):
         queries: tf.Tensor,
         depth: tf.Tensor,
         everywhere: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> Ranked:
         """Returns scores and items of each user, [B, num_queries * depth]."""
         leaves, reorder = tf.constant(-1), tf.constant(-1)
         if self._settings.num_leaves:
@@ -325,6 +334,13 @@ def _answer(signatures: Mapping[str, Any], case: Mapping[str, Any]) -> dict[str,
     lists = {name: value.numpy() for name, value in answer.items()}
     ids = [[item.decode() for item in row] for row in lists["item_id"].tolist()]
     return {name: value.tolist() for name, value in lists.items()} | {"item_id": ids}
+
+
+def _either(
+    condition: tf.Tensor, one: Callable[[], Ranked], other: Callable[[], Ranked]
+) -> Ranked:
+    scores, items = tf.cond(condition, one, other)
+    return scores, items
 
 
 def _among(values: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:

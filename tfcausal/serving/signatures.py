@@ -75,6 +75,10 @@ class ServingModel(tf.Module):
         super().__init__(name="tfcausal")
         self.k = k
         self._causes = dict(vectors.causes)
+        self._cause_of = np.repeat(
+            np.arange(len(self._causes)),
+            [part.stop - part.start for part in self._causes.values()],
+        )
         self._dim = vectors.dim
         self._num_items = len(vectors.candidates)
         self.user_lines = _line_numbers(users)
@@ -90,7 +94,8 @@ class ServingModel(tf.Module):
         self.queries = _constant(vectors.queries, "queries")
         self.candidates = _constant(candidates, "candidates")
         self.never = _constant(never, "never")
-        self.largest = _constant(np.abs(candidates).max(axis=0), "largest")
+        largest = np.abs(candidates).max(axis=0).astype(np.float64)
+        self.largest = _constant(largest, "largest")
         self.known = _constant(known, "known")
         # Row 0 is for requests that name none, -1 for names that are not there.
         presets = presets or {}
@@ -169,9 +174,8 @@ class ServingModel(tf.Module):
     def _top_k(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         users = self._users(user_id)
         queries = self._queries(users, tf.ones([1, self._dim]))
-        nothing = tf.fill([tf.shape(user_id)[0], 0], "")
         scores, items, listed = self._rank(
-            queries, users, tf.constant(self.k), nothing, nothing, tf.constant(True)
+            queries, users, tf.constant(self.k), tf.constant(True)
         )
         return {
             "item_id": self._item_ids(items),
@@ -189,26 +193,31 @@ class ServingModel(tf.Module):
     def _scale(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns [B, dim]: the weight that a request gives to each coordinate."""
         rows = self.preset_rows.lookup(inputs["do"])
+        strange = tf.gather(inputs["do"], tf.where(rows < 0)[:, 0])
         names = ", ".join(self._preset_names)
         known = tf.debugging.Assert(
-            tf.reduce_all(rows >= 0),
+            tf.equal(tf.size(strange), 0),
             [
                 f"`do` must be one of {names or 'no names'} or empty; got",
-                _as_text(inputs["do"][rows < 0]),
+                _text(strange),
             ],
         )
         with tf.control_dependencies([known]):
             presets = tf.gather(self.preset_weights, rows)
-        parts = []
-        for place, (cause, part) in enumerate(self._causes.items()):
-            weight = inputs[f"{cause}_weight"]
-            tf.debugging.Assert(
-                tf.reduce_all(tf.math.is_finite(weight)),
-                [f"`{cause}_weight` must be finite; got", weight],
-            )
-            weight = weight[:, None] * presets[:, place : place + 1]
-            parts.append(tf.repeat(weight, part.stop - part.start, axis=1))
-        return tf.concat(parts, axis=1)
+        given = [f"{cause}_weight" for cause in self._causes]
+        weights = tf.stack([inputs[name] for name in given], axis=1)
+        wrong = tf.where(~tf.math.is_finite(weights))
+        said = tf.strings.join(
+            [
+                "`",
+                tf.gather(tf.constant(given), wrong[:, 1]),
+                "` must be finite; got ",
+                tf.strings.as_string(tf.gather_nd(weights, wrong)),
+            ]
+        )
+        finite = tf.debugging.Assert(tf.equal(tf.size(said), 0), [said])
+        with tf.control_dependencies([finite]):
+            return tf.gather(weights * presets, self._cause_of, axis=1)
 
     def _lists(
         self,
@@ -236,9 +245,8 @@ class ServingModel(tf.Module):
             queries,
             users,
             tf.reduce_max(tf.concat([lengths, [[1]]], axis=0)),
-            inputs["exclude_item_id"],
-            inputs["allow_item_id"],
             exclude_seen,
+            inputs,
         )
         listed &= tf.range(tf.shape(items)[1]) < lengths
         items = tf.where(listed, items, UNKNOWN_INDEX)
@@ -290,7 +298,7 @@ class ServingModel(tf.Module):
         known = items != UNKNOWN_INDEX
         tf.debugging.Assert(
             tf.reduce_all(known),
-            ["`item_id` must be in the catalogue; unknown:", _as_text(item_id[~known])],
+            ["`item_id` must be in the catalogue; unknown:", _text(item_id[~known])],
             summarize=10,
         )
         return items
@@ -306,12 +314,15 @@ class ServingModel(tf.Module):
 
     def _bounded(self, queries: tf.Tensor) -> tf.Tensor:
         # With finite scores only the masked ones are -inf, whatever the scale.
-        bound = tf.reduce_sum(
-            tf.abs(tf.cast(queries, tf.float64)) * tf.cast(self.largest, tf.float64), 2
-        )
+        bound = tf.reduce_sum(tf.abs(tf.cast(queries, tf.float64)) * self.largest, 2)
+        finite = bound < LARGEST_SCORE
+        reached = tf.gather_nd(bound, tf.where(~finite))
         tf.debugging.Assert(
-            tf.reduce_all(bound < LARGEST_SCORE),
-            ["Scores must stay finite; lower the weights. They may reach", bound],
+            tf.reduce_all(finite),
+            [
+                "Scores must stay finite; lower the weights. They may reach",
+                tf.strings.as_string(reached),
+            ],
         )
         return queries
 
@@ -320,26 +331,36 @@ class ServingModel(tf.Module):
         queries: tf.Tensor,
         users: tf.Tensor,
         k: tf.Tensor,
-        exclude_item_id: tf.Tensor,
-        allow_item_id: tf.Tensor,
         exclude_seen: tf.Tensor,
+        filters: Mapping[str, tf.Tensor] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns scores, items and whether a place is filled, each [B, at most k]."""
+        """Returns scores, items and whether a place is filled, each [B, at most k].
+
+        Args:
+            queries: [B, num_queries, dim + 1] float32.
+            users: [B] int64, whose seen items may be left out.
+            k: [] int32.
+            exclude_seen: [] bool for all, or [B] of each.
+            filters: `exclude_item_id` and `allow_item_id`, [B, any] string; None where
+                a request has none.
+        """
         starts = tf.gather(self.seen_offsets, users)
         ends = tf.where(exclude_seen, tf.gather(self.seen_offsets, users + 1), starts)
-        seen = tf.ragged.range(starts, ends)
-        seen_items = tf.gather(self.seen_items, seen.flat_values)
-        met = tf.stack([seen.value_rowids(), tf.cast(seen_items, tf.int64)], axis=1)
-        scores, items = self._search(
-            queries,
-            users,
-            Limits(
-                hidden=tf.concat([met, self._pairs(exclude_item_id)], axis=0),
-                limited=tf.reduce_any(tf.not_equal(allow_item_id, ""), axis=1),
-                allowed=self._pairs(allow_item_id),
-            ),
-            tf.minimum(k, self._num_items - 1),
-        )
+        # Of a sparse tensor the rows are there at once, of a ragged one by many steps.
+        seen = tf.ragged.range(starts, ends).to_sparse()
+        seen_items = tf.gather(self.seen_items, seen.values)
+        met = tf.stack([seen.indices[:, 0], tf.cast(seen_items, tf.int64)], axis=1)
+        if filters is None:
+            limits = Limits(met)
+        else:
+            allowed = filters["allow_item_id"]
+            limits = Limits(
+                tf.concat([met, self._pairs(filters["exclude_item_id"])], axis=0),
+                limited=tf.reduce_any(tf.not_equal(allowed, ""), axis=1),
+                allowed=lambda: self._pairs(allowed),
+            )
+        most = tf.minimum(k, self._num_items - 1)
+        scores, items = self._search(queries, users, limits, most)
         listed = scores > -np.inf
         return scores, tf.where(listed, tf.cast(items, tf.int64), 0), listed
 
@@ -371,16 +392,22 @@ class ServingModel(tf.Module):
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Returns each cause's term of the winning query, and the score, [B, k]."""
         candidates = tf.gather(self.candidates, items)
+        if queries.shape[1] == 1:
+            products = candidates * queries
+            return {
+                f"score_{cause}": tf.reduce_sum(products[:, :, part], axis=2)
+                for cause, part in self._causes.items()
+            }, tf.reduce_sum(products, axis=2)
 
-        def products(part: slice) -> tf.Tensor:
+        def terms_of(part: slice) -> tf.Tensor:
             return tf.matmul(
                 candidates[:, :, part], queries[:, :, part], transpose_b=True
             )
 
         terms = {
-            f"score_{cause}": products(part) for cause, part in self._causes.items()
+            f"score_{cause}": terms_of(part) for cause, part in self._causes.items()
         }
-        popularity = products(slice(self._dim, self._dim + 1))
+        popularity = terms_of(slice(self._dim, self._dim + 1))
         totals = tf.add_n([*terms.values(), popularity])
         winner = tf.argmax(totals, axis=2)
 
@@ -409,24 +436,23 @@ def input_specs(signature: Any) -> dict[str, tf.TensorSpec]:
 
 def of_equal_rows(ids: str, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns the inputs once all are known to have a row for each of the ids."""
-    num_rows = tf.shape(inputs[ids])[0]
-    checks = [
-        tf.debugging.Assert(
-            tf.equal(tf.shape(other)[0], num_rows),
-            [
-                f"`{name}` must have a row for each {ids.removesuffix('_id')}; rows:",
-                tf.shape(other)[0],
-            ],
-        )
-        for name, other in inputs.items()
-        if name != ids
-    ]
-    # Whatever comes after waits, or it would fail first and say less.
-    with tf.control_dependencies(checks):
+    names = list(inputs)
+    counts = tf.stack([tf.shape(inputs[name])[0] for name in names])
+    wrong = tf.where(counts != counts[names.index(ids)])[:, 0]
+    said = tf.strings.join(
+        [
+            "`",
+            tf.gather(tf.constant(names), wrong),
+            f"` must have a row for each {ids.removesuffix('_id')}; rows: ",
+            tf.strings.as_string(tf.gather(counts, wrong)),
+        ]
+    )
+    fits = tf.debugging.Assert(tf.equal(tf.size(said), 0), [said])
+    with tf.control_dependencies([fits]):
         return {name: tf.identity(value) for name, value in inputs.items()}
 
 
-def _as_text(names: tf.Tensor) -> tf.Tensor:
+def _text(names: tf.Tensor) -> tf.Tensor:
     """Returns names for a message: a client cannot read one that is not UTF-8."""
     return tf.strings.unicode_transcode(names, "UTF-8", "UTF-8")
 
