@@ -10,6 +10,7 @@ from beam_jobs import (
     drift,
     embed,
     graph,
+    index,
     ingest,
     item_concepts,
     popularity,
@@ -25,7 +26,12 @@ from tfcausal.schema.manifest import checksums
 
 NUM_ITEMS = 100
 NUM_USERS = 80
-BESIDE = {"drift": "drift", "vectors": "embed", "lists": "recommend"}
+BESIDE = {
+    "drift": "drift",
+    "vectors": "embed",
+    "index": "index",
+    "lists": "recommend",
+}
 """Folders beside the data set, and the jobs that write them."""
 
 
@@ -70,7 +76,7 @@ def steps(source: Path, dataset: Path, **of_ingest: Any) -> dict[str, Step]:
         **of_ingest: More options of ingest.
     """
     folder = DatasetFolder(dataset)
-    compared, vectors, lists = (
+    compared, vectors, shards, lists = (
         dataset.with_name(f"{dataset.name}_{name}") for name in BESIDE
     )
     read = ingest.IngestOptions(
@@ -102,6 +108,7 @@ def steps(source: Path, dataset: Path, **of_ingest: Any) -> dict[str, Step]:
         ),
         Step(drift, drift.DriftOptions(dataset, dataset, compared), compared),
         Step(embed, embed.EmbedOptions(source / "model", vectors, 50), vectors),
+        Step(index, index.IndexOptions(vectors, shards, 50, k=10), shards),
         Step(recommend, recommend.RecommendOptions(vectors, lists), lists),
     )
     return {step.job.JOB.name: step for step in found}
