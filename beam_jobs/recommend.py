@@ -22,7 +22,7 @@ from beam_jobs.runtime.command import Job
 from beam_jobs.runtime.flags import JobFlags, add_flags
 from beam_jobs.runtime.pipeline import call, promised_options, run_pipeline, seal
 from beam_jobs.runtime.report import Report
-from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_ids
+from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_asked
 from beam_jobs.transforms.vectors import CatalogueVectors
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.exported import index_shard
@@ -207,7 +207,7 @@ def _asked_for(
     if options.users is None:
         return vectors.counts["users"], {}
     try:
-        asked = read_ids(as_path(options.users))
+        asked = read_asked(as_path(options.users))
     except FileNotFoundError as error:
         raise InputError(
             f"`users` must be a file of user ids, one a line; `{options.users}` is not "

@@ -81,7 +81,7 @@ class _Shard:
     searcher: Any
 
 
-def read_ids(path: Path) -> pa.Array:
+def read_asked(path: Path) -> pa.Array:
     """Returns the distinct ids of a file, one a line; empty lines are none."""
     lines = (line.removesuffix("\r") for line in path.read_text("utf-8").split("\n"))
     return pa.array([line for line in lines if line], pa.string()).unique()
@@ -247,7 +247,7 @@ class _ListMaker:
 
     @cached_property
     def _asked(self) -> Any:
-        return None if self._plan.asked is None else read_ids(self._plan.asked)
+        return None if self._plan.asked is None else read_asked(self._plan.asked)
 
     @cached_property
     def _popular(self) -> Lists:

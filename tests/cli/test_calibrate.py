@@ -7,24 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.runs import write_run
-from tfcausal.cli import commands
 from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.serving.client import load
 from tfcausal.training.run import load_run
-
-
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def answer(*arguments: object) -> dict[str, Any]:

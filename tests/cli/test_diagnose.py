@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
-from tfcausal.cli.diagnose import command
 from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
 from tfcausal.errors import InputError
 from tfcausal.evaluation.calibration import calibrate, save_calibration
@@ -32,15 +31,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, dataset: CheckedDataset) -> Ru
     return write_run(tmp_path_factory.mktemp("runs") / "run", dataset, vectors)
 
 
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(command, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def answer(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(output(*arguments, "--json"))
+    found: dict[str, Any] = json.loads(output("diagnose", *arguments, "--json"))
     return found
 
 
@@ -56,7 +48,7 @@ def test_json_is_the_diagnosis(run: Run, dataset: CheckedDataset) -> None:
 
 
 def test_tables(run: Run) -> None:
-    text = output("--run", run.folder)
+    text = output("diagnose", "--run", run.folder)
     for word in ("shown", "ItemPop", "overlap", "lift_items", "conformity", "share"):
         assert word in text
 
@@ -79,7 +71,7 @@ def test_an_export_needs_no_data_set(
     for cause, values in calibrated["causes"].items():
         assert found["causes"][cause] == pytest.approx(values, abs=1e-6)
     with pytest.raises(InputError, match="must go with --run"):
-        output("--model", version, "--calibrated")
+        output("diagnose", "--model", version, "--calibrated")
 
 
 def test_refuses(run: Run, tmp_path: Path) -> None:
@@ -91,7 +83,7 @@ def test_refuses(run: Run, tmp_path: Path) -> None:
         (["--run", run.folder, "--k=0"], "`k` must be at least 1"),
     ):
         with pytest.raises(InputError, match=message):
-            output(*arguments)
+            output("diagnose", *arguments)
     other = write_dataset(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match="splits"):
-        output("--run", run.folder, "--dataset", other.folder.root)
+        output("diagnose", "--run", run.folder, "--dataset", other.folder.root)

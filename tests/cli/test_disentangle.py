@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from click.testing import CliRunner
 
 from beam_jobs.ingest import IngestOptions
 from beam_jobs.ingest import run as ingest
@@ -16,9 +15,9 @@ from beam_jobs.popularity import PopularityOptions
 from beam_jobs.popularity import run as count
 from beam_jobs.split import SplitOptions
 from beam_jobs.split import run as split
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
-from tfcausal.cli.disentangle import command
 from tfcausal.data.interactions import (
     open_dataset,
     read_part,
@@ -65,15 +64,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Run:
     return write_run(tmp_path_factory.mktemp("runs") / "run", dataset, vectors)
 
 
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(command, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def answer(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(output(*arguments, "--json"))
+    found: dict[str, Any] = json.loads(output("disentangle", *arguments, "--json"))
     return found
 
 
@@ -97,7 +89,7 @@ def test_json_has_every_measure_and_the_truth(run: Run, world: Path) -> None:
 
 
 def test_a_table_for_each_measure(run: Run, world: Path, tmp_path: Path) -> None:
-    text = output("--run", run.folder)
+    text = output("disentangle", "--run", run.folder)
     for words in (
         ("What item vectors know of popularity", "r2", "norm_spearman"),
         ("Distance correlation of causes, item vectors", "dcor", "by_chance"),
@@ -108,12 +100,12 @@ def test_a_table_for_each_measure(run: Run, world: Path, tmp_path: Path) -> None
             assert word in text
     assert "true causes" not in text
     assert "Spearman's rho with the true causes" in output(
-        "--run", run.folder, "--world", world
+        "disentangle", "--run", run.folder, "--world", world
     )
     dataset = open_dataset(run.dataset)
     whole = random_vectors(dataset.num_users, dataset.num_items, causes={"score": 4})
     single = write_run(tmp_path / "single", dataset, whole)
-    assert "Distance correlation" not in output("--run", single.folder)
+    assert "Distance correlation" not in output("disentangle", "--run", single.folder)
 
 
 def test_a_picture(tmp_path: Path) -> None:
@@ -121,14 +113,20 @@ def test_a_picture(tmp_path: Path) -> None:
     vectors = random_vectors(dataset.num_users, dataset.num_items)
     run = write_run(tmp_path / "run", dataset, vectors)
     path = tmp_path / "items.png"
-    text = output("--run", run.folder, "--picture", path)
+    text = output("disentangle", "--run", run.folder, "--picture", path)
     assert text.splitlines()[-1] == f"written to {path}"
     assert answer("--run", run.folder, "--picture", path)["picture"] == str(path)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     with pytest.raises(InputError, match="must lie in a folder that exists"):
-        output("--run", run.folder, "--picture", tmp_path / "none" / "items.png")
+        output(
+            "disentangle",
+            "--run",
+            run.folder,
+            "--picture",
+            tmp_path / "none" / "items.png",
+        )
     with pytest.raises(InputError, match=r"must end in a picture's format.* `.bmp2`"):
-        output("--run", run.folder, "--picture", tmp_path / "items.bmp2")
+        output("disentangle", "--run", run.folder, "--picture", tmp_path / "items.bmp2")
 
 
 def test_a_map_keeps_near_items_near() -> None:
@@ -181,20 +179,20 @@ def test_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(InputError, match=r"pip install 'tfcausal\[plots\]'"):
-        output("--run", run.folder, "--picture", tmp_path / "items.png")
+        output("disentangle", "--run", run.folder, "--picture", tmp_path / "items.png")
     assert not list(tmp_path.iterdir())
 
 
 def test_refuses(run: Run, world: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be a finished run"):
-        output("--run", tmp_path)
+        output("disentangle", "--run", tmp_path)
     other = write_dataset(tmp_path / "other")
     with pytest.raises(InputError, match="splits"):
-        output("--run", run.folder, "--dataset", other.folder.root)
+        output("disentangle", "--run", run.folder, "--dataset", other.folder.root)
     # Its ids are not the world's.
     vectors = random_vectors(other.num_users, other.num_items)
     strange = write_run(tmp_path / "run", other, vectors)
     with pytest.raises(InputError, match="`user_id` must be one of the world's"):
-        output("--run", strange.folder, "--world", world)
+        output("disentangle", "--run", strange.folder, "--world", world)
     with pytest.raises(InputError, match=r"must hold a finished world.*tfcausal synth"):
-        output("--run", run.folder, "--world", tmp_path)
+        output("disentangle", "--run", run.folder, "--world", tmp_path)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from click.testing import CliRunner
 
 from beam_jobs.ingest import IngestOptions
 from beam_jobs.ingest import run as ingest
@@ -17,18 +16,11 @@ from beam_jobs.popularity import PopularityOptions
 from beam_jobs.popularity import run as count_popularity
 from beam_jobs.split import SplitOptions
 from beam_jobs.split import run as split
+from tests.commands import output
 from tests.runs import random_vectors, write_run
-from tfcausal.cli import commands
 from tfcausal.data.interactions import CheckedDataset, open_dataset
 from tfcausal.errors import InputError
 from tfcausal.training.run import load_run
-
-
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def make_dataset(folder: Path) -> CheckedDataset:

@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
-from tfcausal.cli.evaluate import command
 from tfcausal.data.interactions import CheckedDataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.evaluation.evaluator import evaluate
@@ -30,15 +29,8 @@ def run(tmp_path: Path, dataset: CheckedDataset) -> Path:
     return write_run(tmp_path / "run", dataset, vectors).folder
 
 
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(command, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def test_prints_json_and_keeps_it(run: Path, dataset: CheckedDataset) -> None:
-    found = json.loads(output("--run", run, "--causes", "--json"))
+    found = json.loads(output("evaluate", "--run", run, "--causes", "--json"))
     vectors = random_vectors(dataset.num_users, dataset.num_items)
     dice = protocol("dice")
     against = evaluation_set(dataset, "test", dice)
@@ -55,12 +47,18 @@ def test_prints_json_and_keeps_it(run: Path, dataset: CheckedDataset) -> None:
 
 
 def test_results_stand_side_by_side(run: Path) -> None:
-    plain = json.loads(output("--run", run, "--json"))
+    plain = json.loads(output("evaluate", "--run", run, "--json"))
     weighted = json.loads(
-        output("--run", run, "--weight", "conformity=0", "--causes", "--json")
+        output(
+            "evaluate", "--run", run, "--weight", "conformity=0", "--causes", "--json"
+        )
     )
-    validation = json.loads(output("--run", run, "--split=validation", "--json"))
-    chosen = json.loads(output("--run", run, "--k=1", "--k=3", "--users=all", "--json"))
+    validation = json.loads(
+        output("evaluate", "--run", run, "--split=validation", "--json")
+    )
+    chosen = json.loads(
+        output("evaluate", "--run", run, "--k=1", "--k=3", "--users=all", "--json")
+    )
     assert weighted["weights"] == {"conformity": 0.0}
     assert weighted["metrics"] == weighted["causes"]["interest"]
     assert weighted["metrics"]["recall@20"] != plain["metrics"]["recall@20"]
@@ -81,18 +79,27 @@ def test_outside_test_set_in_raw_ids(
     table = {"user_id": [*users, "u1", "nobody"], "item_id": [*items, "none", items[0]]}
     pq.write_table(pa.table(table), tmp_path / "outside.parquet")
     outside = json.loads(
-        output("--run", run, "--interactions", tmp_path / "outside.parquet", "--json")
+        output(
+            "evaluate",
+            "--run",
+            run,
+            "--interactions",
+            tmp_path / "outside.parquet",
+            "--json",
+        )
     )
-    inside = json.loads(output("--run", run, "--json"))
+    inside = json.loads(output("evaluate", "--run", run, "--json"))
     assert outside["metrics"] == inside["metrics"]
     assert outside["evaluated"].endswith("outside.parquet")
     assert (outside["rows"], outside["rows_unknown"]) == (len(rows), 2)
-    printed = output("--run", run, "--interactions", tmp_path / "outside.parquet")
+    printed = output(
+        "evaluate", "--run", run, "--interactions", tmp_path / "outside.parquet"
+    )
     assert "2 rows of" in printed
 
 
 def test_prints_a_table(run: Path) -> None:
-    text = output("--run", run, "--causes")
+    text = output("evaluate", "--run", run, "--causes")
     for word in ("recall@20", "iou_itempop@50", "interest alone", "conformity alone"):
         assert word in text
 
@@ -120,7 +127,7 @@ def test_prints_a_table(run: Path) -> None:
 def test_refusals(run: Path, arguments: list[str], message: str) -> None:
     before = (run / "metrics.json").read_bytes()
     with pytest.raises(InputError, match=message):
-        output("--run", run, *arguments)
+        output("evaluate", "--run", run, *arguments)
     assert (run / "metrics.json").read_bytes() == before
 
 
@@ -129,9 +136,9 @@ def test_refuses_another_split_and_half_a_run(
 ) -> None:
     other = write_dataset(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match="splits"):
-        output("--run", run, "--dataset", other.folder.root)
+        output("evaluate", "--run", run, "--dataset", other.folder.root)
     with pytest.raises(InputError, match="must be a finished run"):
-        output("--run", tmp_path / "nothing")
+        output("evaluate", "--run", tmp_path / "nothing")
     np.save(run / "vectors" / "queries.npy", np.zeros((3, 1, 4), np.float32))
     with pytest.raises(InputError, match="Vectors must be"):
-        output("--run", run)
+        output("evaluate", "--run", run)

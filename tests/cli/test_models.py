@@ -5,21 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
-from tfcausal.cli import commands
 from tfcausal.errors import InputError
 from tfcausal.schema.exported import versions
 from tfcausal.serving.models_config import read_labels
-
-
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.runs import random_vectors, write_run
 from tests.serving.served_histories import train_small
@@ -14,13 +15,6 @@ from tfcausal.cli import commands
 from tfcausal.errors import InputError
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.training.run import load_run
-
-
-def output(*arguments: object) -> str:
-    texts = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tests.reports.pages import read_data, shown
 from tests.runs import random_vectors, write_run
-from tfcausal.cli import commands
 from tfcausal.errors import InputError
 from tfcausal.serving.client import load
 from tfcausal.serving.export import export
@@ -26,18 +25,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(write_run(folder / "run", dataset, vectors), "dice", folder)
 
 
-def output(*arguments: object) -> str:
-    texts = ["report", *(str(argument) for argument in arguments)]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def test_many_causes_have_coarser_steps(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("an earlier page")
     asked = ("--model", model, "--user", "u7", "--user", "u3", "--k", 4)
-    found: dict[str, Any] = json.loads(output(*asked, "--output", path, "--json"))
+    found: dict[str, Any] = json.loads(
+        output("report", *asked, "--output", path, "--json")
+    )
     assert found["causes"] == list(CAUSES)
     assert found["weights"] == [0, 0.5, 1, 1.5, 2]
     assert (found["report"], found["users"]) == (str(path), ["u7", "u3"])
@@ -63,7 +57,7 @@ def test_says_what_was_written(model: Path, tmp_path: Path) -> None:
     lines = ["film,name", *(f"i{item},Film {item}" for item in range(1, 80))]
     titles.write_text("\n".join(lines))
     named = ("--items", titles, "--item_column", "film", "--title_column", "name")
-    text = output("--model", model.parent, "--output", path, "--k", 1, *named)
+    text = output("report", "--model", model.parent, "--output", path, "--k", 1, *named)
     assert text.startswith(f"{path}: 5 lists at 625 combinations of weights, ")
     for item in read_data(path)["items"]:
         assert item["title"] == f"Film {item['item_id'][1:]}"
@@ -80,7 +74,7 @@ def test_refuses(model: Path, tmp_path: Path) -> None:
         (["--output", path, "--k", "0"], "`k` must be 1 to 100"),
     ):
         with pytest.raises(InputError, match=message):
-            output("--model", model, *arguments)
+            output("report", "--model", model, *arguments)
     with pytest.raises(InputError, match="must be an exported model"):
-        output("--model", tmp_path, "--output", path)
+        output("report", "--model", tmp_path, "--output", path)
     assert not path.exists()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
-from tfcausal.cli import commands, main
+from tfcausal.cli import main
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.evaluator import evaluate
@@ -24,13 +24,6 @@ from tfcausal.training.run import load_run
 
 BUDGET = ("--trials=2", "--seeds=1", "--epochs=1", "--set", "batch_size=256")
 ROWS = ("--row=itempop", "--row=ips-cn")
-
-
-def output(*arguments: object) -> str:
-    texts = ["reproduce", *(str(argument) for argument in arguments)]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def finished(runs: Path) -> dict[str, int]:
@@ -69,7 +62,7 @@ def call(dataset: CheckedDataset, place: Path) -> tuple[object, ...]:
 @pytest.fixture(scope="module")
 def found(call: tuple[object, ...], place: Path) -> dict[str, Any]:
     made: dict[str, Any] = json.loads(
-        output(*call, f"--output={place / 'out'}", "--json")
+        output("reproduce", *call, f"--output={place / 'out'}", "--json")
     )
     return made
 
@@ -139,7 +132,9 @@ def test_what_is_finished_is_not_trained_again(
     }
     for path in (place / "out").iterdir():
         path.unlink()
-    again = json.loads(output(*call, f"--output={place / 'out'}", "--json"))
+    again = json.loads(
+        output("reproduce", *call, f"--output={place / 'out'}", "--json")
+    )
     assert again == found
     assert finished(place / "runs") == before
     assert documents == {
@@ -153,12 +148,12 @@ def test_another_seed_and_calibration_add_to_what_is_there(
 ) -> None:
     before = finished(place / "runs")
     more = (*call, "--seeds=2", "--calibrated")
-    text = output(*more, f"--plot={place / 'bars.png'}")
+    text = output("reproduce", *more, f"--plot={place / 'bars.png'}")
     after = finished(place / "runs")
     assert before.items() < after.items()
     assert " 2 seeds " in " ".join(text.split())
     assert (place / "bars.png").read_bytes().startswith(b"\x89PNG")
-    made = json.loads(output(*more, "--json"))
+    made = json.loads(output("reproduce", *more, "--json"))
     _, plain, calibrated = made["rows"]
     assert plain["tried"] == found["rows"][1]["tried"]
     assert plain["runs"][0] == found["rows"][1]["runs"][0]
@@ -186,7 +181,7 @@ def test_another_seed_and_calibration_add_to_what_is_there(
 
 
 def test_one_seed_is_one(found: dict[str, Any], call: tuple[object, ...]) -> None:
-    assert " 1 seed " in " ".join(output(*call).split())
+    assert " 1 seed " in " ".join(output("reproduce", *call).split())
 
 
 def test_a_training_that_was_lost_is_done_again_alike(
@@ -194,7 +189,7 @@ def test_a_training_that_was_lost_is_done_again_alike(
 ) -> None:
     lost = place / "runs" / found["rows"][1]["runs"][0]
     lost.rename(place / "lost")
-    again = json.loads(output(*call, "--json"))
+    again = json.loads(output("reproduce", *call, "--json"))
     for row, other in zip(found["rows"], again["rows"], strict=True):
         assert other["mean"] == row["mean"]
         assert other["tried"] == row["tried"]
@@ -204,7 +199,7 @@ def test_a_training_that_was_lost_is_done_again_alike(
 
 
 def test_lists_tables_and_says_what_they_cost() -> None:
-    listed = output("--list")
+    listed = output("reproduce", "--list")
     for words in (
         # Eight rows are trained, each with 6 settings and 2 more seeds.
         "dice-table2: DICE and its baselines, on matrix factorisation (64 trainings)",
@@ -215,7 +210,7 @@ def test_lists_tables_and_says_what_they_cost() -> None:
         "different strength (24 trainings for each data set)",
     ):
         assert words in listed
-    helped = " ".join(output("--help").split())
+    helped = " ".join(output("reproduce", "--help").split())
     assert "TRIALS + SEEDS - 1 trainings" in helped
 
 
@@ -265,5 +260,10 @@ def test_refuses_before_it_trains(
 ) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(InputError, match=message):
-        output(*arguments, f"--dataset={dataset.folder.root}", f"--runs={runs}")
+        output(
+            "reproduce",
+            *arguments,
+            f"--dataset={dataset.folder.root}",
+            f"--runs={runs}",
+        )
     assert not runs.exists()

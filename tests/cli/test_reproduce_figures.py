@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from click.testing import CliRunner
 
 from beam_jobs.ingest import IngestOptions
 from beam_jobs.ingest import run as ingest
@@ -20,8 +19,8 @@ from beam_jobs.popularity import run as popularity
 from beam_jobs.split import SplitOptions
 from beam_jobs.split import run as split
 from tests.beam_jobs.raw import raw_rows, write_csv
+from tests.commands import output
 from tests.datasets import write_dataset
-from tfcausal.cli import commands
 from tfcausal.data.interactions import CheckedDataset, open_dataset, read_part
 from tfcausal.errors import InputError
 from tfcausal.evaluation.evaluator import evaluate
@@ -35,15 +34,8 @@ SMALL = ("--set", "min_pool=4", "--set", "margin=5")
 PNG = b"\x89PNG"
 
 
-def output(*arguments: object) -> str:
-    texts = ["reproduce", *(str(argument) for argument in arguments)]
-    result = CliRunner().invoke(commands, texts, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def made(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(output(*arguments, "--json"))
+    found: dict[str, Any] = json.loads(output("reproduce", *arguments, "--json"))
     return found
 
 
@@ -160,7 +152,7 @@ def test_a_point_is_shared_and_a_row_may_miss_one(
         "ips-cnsr": [0.0, 0.1],
         "cause": [0.1],
     }
-    text = output(*both)
+    text = output("reproduce", *both)
     assert re.search(r"│ cause +│ +- │ +0\.\d{4} │", text)
     assert "`cause` was left out: the split has no part train_intervened (share-0)" in (
         " ".join(text.split())
@@ -294,5 +286,5 @@ def test_refuses_what_would_be_no_figure(
 ) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(InputError, match=message):
-        output(table, *of(splits, *names), f"--runs={runs}", *BUDGET)
+        output("reproduce", table, *of(splits, *names), f"--runs={runs}", *BUDGET)
     assert not runs.exists()

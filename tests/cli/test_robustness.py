@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
+from tests.commands import output
 from tests.datasets import write_dataset
 from tfcausal import methods
-from tfcausal.cli.robustness import command
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
 from tfcausal.evaluation.validation import validator
@@ -34,25 +33,17 @@ def run(dataset: CheckedDataset, tmp_path_factory: pytest.TempPathFactory) -> Ru
     return trained(dataset, "youtube_dnn", tmp_path_factory.mktemp("runs") / "run", 8)
 
 
-def output(*arguments: object) -> str:
-    found = CliRunner().invoke(
-        command, [str(one) for one in arguments], catch_exceptions=False
-    )
-    assert found.exit_code == 0, found.output
-    return found.stdout
-
-
 def test_a_curve_falls_and_is_printed(run: Run) -> None:
     noise = ("--noise=0", "--noise=0.5", "--noise=1")
-    found = json.loads(output(f"--run={run.folder}", *noise, "--json"))
+    found = json.loads(output("robustness", f"--run={run.folder}", *noise, "--json"))
     curve = found["curves"][str(run.folder)]
     assert [point["noise"] for point in curve] == [0, 0.5, 1]
     recalls = [point["recall@20"] for point in curve]
     assert recalls[0] > recalls[1] > recalls[2]
-    table = output(f"--run={run.folder}", *noise)
+    table = output("robustness", f"--run={run.folder}", *noise)
     assert all(f"{recall:.4f}" in table for recall in recalls)
     assert f"│ - │ {curve[1]['concept_auc']:.4f} │ " in " ".join(table.split())
-    again = output(f"--run={run.folder}", *noise, "--json")
+    again = output("robustness", f"--run={run.folder}", *noise, "--json")
     assert json.loads(again) == found
 
 
@@ -65,4 +56,4 @@ def test_refusals(run: Run, dataset: CheckedDataset, tmp_path: Path) -> None:
         ([f"--run={run.folder}", "--split=tset"], "tset"),
     ):
         with pytest.raises(InputError, match=message):
-            output(*arguments)
+            output("robustness", *arguments)
