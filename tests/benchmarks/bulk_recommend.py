@@ -2,13 +2,14 @@
 
     python -m tests.benchmarks.bulk_recommend --users=1000000 --items=100000 --dim=64
 
-Writes clustered vectors in the form of beam_jobs.embed, then runs the job on them: each
+Writes clustered vectors in the form of beam_jobs.embed, then runs the jobs on them: each
 row but the last two in a process of its own whose whole time counts, imports, reading
 and writing too. Beside it numpy in batches of users, as one writes it first: the whole
 product, argpartition, the same files read and lists written. The last rows ask the
 `recommend` signature of an exported model of the same items, for a sample of the users.
 """
 
+import math
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from tfcausal.schema.manifest import Manifest, checksums, write_manifest
 
 BLOCK_ROWS = 32_768
 NUMPY_BATCH = 1_024
+LOCAL = "--runner=local"
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 EXPORT = "0" * 64
 """In place of the fingerprint of an export, which these vectors do not have."""
@@ -97,27 +99,6 @@ def read_embedding(path: Path) -> np.ndarray:
     while pa.types.is_fixed_size_list(flat.type):
         flat = flat.flatten()
     return flat.to_numpy().reshape(len(vectors), -1)
-
-
-def write_index(root: Path, vectors: Path) -> float:
-    """Builds a ScaNN index of the items and returns the seconds that it took."""
-    from tfcausal.serving import index_files
-    from tfcausal.serving.item_index import IndexedItems, ItemIndex
-
-    begin = time.perf_counter()
-    paths = sorted(VectorsFolder(vectors).items.iterdir())
-    found = np.concatenate([read_embedding(path) for path in paths])
-    names = [f"item {row + 1}" for row in range(len(found))]
-    root.mkdir()
-    index = ItemIndex.of(IndexedItems.build(names, found))
-    manifest = Manifest(
-        kind="index",
-        options={index_files.AS_BUILT: True},
-        inputs={"export": EXPORT},
-        details=index_files.write_index(root, index),
-    )
-    write_manifest(root, manifest)
-    return time.perf_counter() - begin
 
 
 def recommend_with_numpy(vectors: Path, target: Path, k: int) -> None:
@@ -211,13 +192,12 @@ def ask_signature(vectors: Path, work: Path, sample: int, k: int) -> dict[int, U
     return found
 
 
-def job(work: Path, name: str, k: int, *flags: str) -> Usage:
-    """Runs recommend."""
-    target = work / f"lists_{name}"
+def run_job(name: str, work: Path, target: str, *flags: str) -> Usage:
+    """Runs a job on the vectors."""
     return run_measured(
         [
-            *(sys.executable, "-m", "beam_jobs.recommend", f"--k={k}", "--json"),
-            *(f"--vectors={work / 'vectors'}", f"--output={target}", *flags),
+            *(sys.executable, "-m", f"beam_jobs.{name}", "--json"),
+            *(f"--vectors={work / 'vectors'}", f"--output={work / target}", *flags),
         ]
     )
 
@@ -242,6 +222,7 @@ def shared_places(work: Path, name: str) -> float:
 @click.option("--dim", default=64, show_default=True)
 @click.option("--history", default=20, show_default=True, help="Seen items of a user.")
 @click.option("--k", default=10, show_default=True)
+@click.option("--shards", default=4, show_default=True, help="Shards of the index.")
 @click.option("--sample", default=640, show_default=True, help="Users of requests.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where to write.")
 @click.option("--numpy-only", is_flag=True, hidden=True)
@@ -251,6 +232,7 @@ def main(
     dim: int,
     history: int,
     k: int,
+    shards: int,
     sample: int,
     work: Path | None,
     numpy_only: bool,
@@ -264,7 +246,7 @@ def main(
         write_vectors(folder / "vectors", users, items, dim, history)
         console = Console()
         table = Table(title=f"{users:,} users, {items:,} items, {dim} dimensions, {k=}")
-        for column in ("what", "users", "seconds", "users/s", "peak MiB", "of exact"):
+        for column in ("what", "rows", "seconds", "rows/s", "peak MiB", "of exact"):
             table.add_column(column, justify="left" if column == "what" else "right")
 
         def add(what: str, asked: int, usage: Usage, name: str = "") -> None:
@@ -277,15 +259,19 @@ def main(
                 f"{shared_places(folder, name):.4f}" if name else "",
             )
 
-        exact = job(folder, "exact", k, "--runner=local")
-        add("recommend, exact", users, exact, "exact")
-        two = job(folder, "two", k, *TWO_PROCESSES)
-        add("recommend, exact, two processes", users, two, "two")
-        seconds = write_index(folder / "1-scann", folder / "vectors")
-        index = f"--index={folder / '1-scann'}"
-        scann = job(folder, "scann", k, "--runner=local", index)
-        add("recommend, ScaNN", users, scann, "scann")
-        shutil.rmtree(folder / "1-scann")
+        def recommend(name: str, what: str, *flags: str) -> None:
+            usage = run_job("recommend", folder, f"lists_{name}", f"--k={k}", *flags)
+            add(f"recommend, {what}", users, usage, name)
+
+        recommend("exact", "exact", LOCAL)
+        recommend("two", "exact, two processes", *TWO_PROCESSES)
+        for count in sorted({1, shards}):
+            of_each = f"--items_per_shard={math.ceil(items / count)}"
+            name, what = f"index{count}", f"ScaNN, shards: {count}"
+            # Lists of clustered vectors are easy to find: the floor is the default.
+            add(f"index, {what}", items, run_job("index", folder, name, LOCAL, of_each))
+            recommend(f"scann{count}", what, LOCAL, f"--index={folder / name}")
+            shutil.rmtree(folder / name)
         plain = run_measured(
             [
                 *(sys.executable, "-m", "tests.benchmarks.bulk_recommend"),
@@ -297,7 +283,6 @@ def main(
         for size, usage in requests.items():
             add(f"`recommend` signature, {size} a request", sample, usage)
         console.print(table)
-        console.print(f"Building the index took {seconds:.1f} s.")
 
 
 if __name__ == "__main__":
