@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.bulk_recommend --users=1000000 --items=100000 --dim=64
 
-Writes clustered vectors in the form of beam_jobs.embed, then runs the jobs on them: each
-row but the last two in a process of its own whose whole time counts, imports, reading
-and writing too. Beside it numpy in batches of users, as one writes it first: the whole
+Writes clustered vectors in the form of beam_jobs.embed, then runs the jobs, each row
+but the last two in a process of its own whose whole time counts: imports, reading and
+writing too. Beside them numpy in batches of users, as one writes it first: the whole
 product, argpartition, the same files read and lists written. The last rows ask the
 `recommend` signature of an exported model of the same items, for a sample of the users.
 """

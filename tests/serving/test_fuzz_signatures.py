@@ -1,6 +1,7 @@
 """Random requests to every signature for lists: an error that says why, or a list that
 keeps what it promises."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 from tfcausal.serving.examples import serialized
+from tfcausal.serving.frozen_index import build_frozen_index
+from tfcausal.serving.index import build_index
 from tfcausal.serving.index_files import read_ids
 
 CAUSES = ("interest", "conformity")
@@ -19,8 +22,24 @@ PRESETS = ["", "as_trained", "interest_only", "unknown", "ÿ"]
 
 
 @pytest.fixture(scope="module")
-def signatures(exported: Path) -> Any:
-    return tf.saved_model.load(str(exported)).signatures
+def model(exported: Path) -> Any:
+    return tf.saved_model.load(str(exported))
+
+
+@pytest.fixture(scope="module", params=["stock", "frozen"])
+def signatures(
+    request: pytest.FixtureRequest,
+    exported: Path,
+    model: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """Returns the signatures of an export, or of its frozen index."""
+    if request.param == "stock":
+        return model.signatures
+    pytest.importorskip("scann")
+    version = tmp_path_factory.mktemp("models") / "dice" / "1"
+    build_index(shutil.copytree(exported, version))
+    return tf.saved_model.load(str(build_frozen_index(version))).signatures
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +157,7 @@ def assert_kept(
 
 @pytest.mark.parametrize("seed", range(40))
 def test_named_inputs(
-    exported: Path, signatures: Any, users: list[bytes], items: list[bytes], seed: int
+    model: Any, signatures: Any, users: list[bytes], items: list[bytes], seed: int
 ) -> None:
     request = Requests(seed, users, items).draw()
     given = {name: tf.constant(value) for name, value in request.items()}
@@ -159,7 +178,6 @@ def test_named_inputs(
             return
         raise
     assert not must_fail(request)
-    model = tf.saved_model.load(str(exported))
     seen = [
         set(model.seen_item_ids(tf.constant(user)).numpy().tolist())
         for user in request["user_id"]

@@ -102,7 +102,9 @@ class FrozenServingModel(ServingModel):
         # An item that is named twice counts twice: a few more are fetched then.
         named = tf.cast(hidden[:, 1] != UNKNOWN_INDEX, tf.int32)
         left_out = tf.math.unsorted_segment_sum(named, hidden[:, 0], batch)
-        depth = tf.minimum(k + tf.reduce_max(left_out), self._num_items - 1)
+        # The largest of nothing is the smallest integer: nobody may ask.
+        most = tf.maximum(tf.reduce_max(left_out), 0)
+        depth = tf.minimum(k + most, self._num_items - 1)
         searcher = self._searcher()
 
         def nearest(*, everywhere: bool) -> Ranked:
@@ -194,7 +196,10 @@ class FrozenServingModel(ServingModel):
                 depth, self._num_items if everywhere else self._settings.reorder
             )
         batch, num_queries = tf.shape(queries)[0], queries.shape[1]
-        flat = tf.reshape(queries[:, :, : self._dim], [batch * num_queries, self._dim])
+        count = batch * num_queries
+        flat = tf.reshape(queries[:, :, : self._dim], [count, self._dim])
+        # The operation refuses to search for nobody.
+        flat = tf.pad(flat, [[0, tf.cast(tf.equal(count, 0), tf.int32)], [0, 0]])
         # No threads of its own: a server has a request for each of its threads.
         rows, scores = scann_ops().scann_search_batched(
             searcher, flat, depth, reorder, leaves, False
@@ -206,7 +211,7 @@ class FrozenServingModel(ServingModel):
         scores = tf.pad(scores, missing, constant_values=-np.inf)
         items = tf.pad(tf.cast(rows, tf.int64) + UNKNOWN_INDEX + 1, missing)
         shape = [batch, num_queries * depth]
-        return tf.reshape(scores, shape), tf.reshape(items, shape)
+        return tf.reshape(scores[:count], shape), tf.reshape(items[:count], shape)
 
 
 def build_frozen_index(version: Path, *, overwrite: bool = False) -> Path:
