@@ -22,6 +22,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow.compat import v1
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -31,6 +32,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+PREDICT_METHOD_NAME = v1.saved_model.signature_constants.PREDICT_METHOD_NAME
 _POLL_SECONDS = 0.2
 
 
@@ -43,12 +45,22 @@ class RequestError(Exception):
 
 
 class Version:
-    """One loaded version."""
+    """One loaded version, in a graph and a session of its own as in the real server.
+
+    The session ends with the last request that holds the version.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._model = tf.saved_model.load(str(folder))
-        self.signatures = self._model.signatures
+        graph = v1.Graph()
+        self._session = v1.Session(graph=graph)
+        with graph.as_default():
+            loaded = v1.saved_model.load(self._session, ["serve"], str(folder))
+        self._calls = {
+            name: Call(self._session, definition)
+            for name, definition in loaded.signature_def.items()
+            if definition.method_name == PREDICT_METHOD_NAME
+        }
         warmup = folder / "assets.extra" / "tf_serving_warmup_requests"
         for record in tf.data.TFRecordDataset(str(warmup)):
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
@@ -59,11 +71,11 @@ class Version:
             )
 
     def specs(self, signature: str) -> dict[str, tf.TensorSpec]:
-        if signature not in self.signatures:
+        if signature not in self._calls:
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION, f"no signature {signature}"
             )
-        return dict(self.signatures[signature].structured_input_signature[1])
+        return self._calls[signature].specs
 
     def call(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
         specs = self.specs(signature)
@@ -72,26 +84,41 @@ class Version:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"inputs must be {sorted(specs)}; got {sorted(inputs)}",
             )
-        tensors = {}
         for name, values in inputs.items():
-            spec = specs[name]
-            tensor = tf.constant(values)
-            if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(
-                tensor.shape
-            ):
+            spec, dtype = specs[name], tf.as_dtype(values.dtype)
+            if dtype != spec.dtype or not spec.shape.is_compatible_with(values.shape):
                 raise RequestError(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f"{name} must be {spec.dtype.name} {spec.shape}; got "
-                    f"{tensor.dtype.name} {tensor.shape}",
+                    f"{dtype.name} {values.shape}",
                 )
-            tensors[name] = tensor
         try:
-            answer = self.signatures[signature](**tensors)
+            return self._calls[signature](inputs)
         except tf.errors.InvalidArgumentError as error:
             raise RequestError(
                 grpc.StatusCode.INVALID_ARGUMENT, error.message
             ) from error
-        return {name: value.numpy() for name, value in answer.items()}
+
+
+class Call:
+    """A signature in a session."""
+
+    def __init__(self, session: Any, definition: Any) -> None:
+        self.specs = {
+            name: tf.TensorSpec(
+                tf.TensorShape(one.tensor_shape), tf.as_dtype(one.dtype), one.name
+            )
+            for name, one in definition.inputs.items()
+        }
+        self._outputs = list(definition.outputs)
+        self._run = session.make_callable(
+            [definition.outputs[name].name for name in self._outputs],
+            [spec.name for spec in self.specs.values()],
+        )
+
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        found = self._run(*(inputs[name] for name in self.specs))
+        return dict(zip(self._outputs, found, strict=True))
 
 
 class Models:
@@ -216,7 +243,7 @@ def rest_handler(models: Models) -> type[BaseHTTPRequestHandler]:
             signature = body.get("signature_name", "serving_default")
             specs = version.specs(signature)
             inputs = {
-                key: tf.constant(decoded(value), specs[key].dtype).numpy()
+                key: np.asarray(tf.constant(decoded(value), specs[key].dtype))
                 for key, value in body["inputs"].items()
                 if key in specs
             }
