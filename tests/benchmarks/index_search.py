@@ -34,6 +34,7 @@ from tfcausal.serving.live_index import LiveIndex
 from tfcausal.serving.signatures import ServingModel
 
 import tensorflow as tf  # isort: skip
+from tensorflow.compat import v1  # isort: skip
 
 TASTES = 500
 """Items of a cluster, about."""
@@ -201,34 +202,56 @@ def served(vectors: CausalVectors, base: IndexedItems, folder: Path, k: int) -> 
         "known": np.ones(len(vectors.queries), bool),
         "k": k,
     }
-    asked = [tf.constant([user]) for user in users]
     wishes = {
-        "k": tf.constant(k),
-        "do": tf.constant([""]),
-        "exclude_item_id": tf.constant([["i1", "i2"]]),
-        "allow_item_id": tf.constant([[""]]),
-        "exclude_seen": tf.constant(True),
-        **{f"{cause}_weight": tf.constant([1.0]) for cause in vectors.causes},
+        "k": k,
+        "do": [""],
+        "exclude_item_id": [["i1", "i2"]],
+        "allow_item_id": [[""]],
+        "exclude_seen": True,
+        **{f"{cause}_weight": [1.0] for cause in vectors.causes},
     }
-
-    table = Table("SavedModel", "serving_default", "recommend")
+    requests: dict[str, dict[str, Any]] = {"serving_default": {}, "recommend": wishes}
+    table = Table("SavedModel", *requests)
     table.title = f"One query, {k} places, ms p50 / p99"
 
     def add_latencies(name: str, model: ServingModel) -> None:
-        tf.saved_model.save(model, str(folder / name), signatures=model.signatures())
-        signatures = tf.saved_model.load(str(folder / name)).signatures
-        calls = {"serving_default": {}, "recommend": wishes}
+        root = str(folder / name)
+        tf.saved_model.save(model, root, signatures=model.signatures())
+        signatures = tf.saved_model.load(root).signatures
+        given = {
+            key: {name: tf.constant(value) for name, value in inputs.items()}
+            for key, inputs in requests.items()
+        }
+        asked = [tf.constant([user]) for user in users]
 
-        def ask(number: int, signature: str) -> Any:
+        def ask(number: int, key: str) -> Any:
             user = asked[number % len(asked)]
-            answer = signatures[signature](user_id=user, **calls[signature])
-            return answer["item_id"].numpy()
+            return signatures[key](user_id=user, **given[key])["item_id"].numpy()
 
-        table.add_row(name, *(latencies(partial(ask, signature=one)) for one in calls))
+        table.add_row(name, *(latencies(partial(ask, key=key)) for key in requests))
+        with v1.Session(graph=v1.Graph()) as session:
+            loaded = v1.saved_model.load(session, ["serve"], root).signature_def
+            calls = {key: in_session(session, loaded[key]) for key in requests}
+
+            def ask_session(number: int, key: str) -> Any:
+                return calls[key](user_id=[users[number % len(users)]], **requests[key])
+
+            figures = [latencies(partial(ask_session, key=key)) for key in requests]
+        table.add_row(f"{name}, in a session", *figures)
 
     add_latencies("stock", ServingModel(**stock))
     add_latencies("frozen index", FrozenServingModel(base, "measured", **stock))
     return table
+
+
+def in_session(session: Any, definition: Any) -> Callable[..., Any]:
+    """Returns what calls a signature as a server does, without Python's wrapping."""
+    names = list(definition.inputs)
+    outputs = [one.name for one in definition.outputs.values()]
+    call = session.make_callable(
+        outputs, [definition.inputs[name].name for name in names]
+    )
+    return lambda **inputs: call(*(inputs[name] for name in names))
 
 
 @click.command()
