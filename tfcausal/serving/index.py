@@ -88,7 +88,7 @@ def build_shard(
     floor: float,
     k: int,
     inputs: Mapping[str, str],
-) -> float:
+) -> None:
     """Writes the index of some items of a catalogue, if its recall is high.
 
     Args:
@@ -100,8 +100,6 @@ def build_shard(
         floor: As in `build_index`.
         k: As in `build_index`.
         inputs: What the vectors come from, for the manifest.
-    Returns:
-        The least recall, of the causes as they are and at any weight.
     Raises:
         InputError: If an item is there twice, a vector is not finite, or the recall is
             below the floor; then nothing is written.
@@ -112,7 +110,6 @@ def build_shard(
     name = f"Items {items[0]} to {items[-1]}"
     built, recall = _measured(name, items, vectors, asked, floor, k, None)
     _write(folder, built, recall, floor, k, inputs)
-    return min(recall.values())
 
 
 def _measured(
