@@ -30,7 +30,6 @@ from tfcausal.data.world_truth import read_truth
 from tfcausal.errors import InputError
 from tfcausal.evaluation.disentanglement import disentangle
 from tfcausal.evaluation.ranking import ItemLists
-from tfcausal.reports.pictures import GROUPS, MARKERS, draw_item_map, item_map
 from tfcausal.schema.vectors import CausalVectors
 from tfcausal.training.run import Run
 
@@ -127,50 +126,6 @@ def test_a_picture(tmp_path: Path) -> None:
         )
     with pytest.raises(InputError, match=r"must end in a picture's format.* `.bmp2`"):
         output("disentangle", "--run", run.folder, "--picture", tmp_path / "items.bmp2")
-
-
-def test_a_map_keeps_near_items_near() -> None:
-    vectors = random_vectors(3, 121, causes={"interest": 6, "conformity": 1})
-    # Two heaps of items by interest, one far from both by conformity.
-    vectors.candidates[:, :6] += np.where(np.arange(121) < 61, 20, -20)[:, None]
-    vectors.candidates[:, 6] += 9
-    points = item_map(vectors, np.arange(1, 121, dtype=np.int32))
-    assert list(points) == ["interest", "conformity"]
-    heaps = [points["interest"][:60], points["interest"][60:], points["conformity"]]
-    centres = [heap.mean(axis=0) for heap in heaps]
-    for number, heap in enumerate(heaps):
-        away = [np.linalg.norm(heap - centre, axis=1) for centre in centres]
-        assert (np.argmin(away, axis=0) == number).all()
-    with pytest.raises(InputError, match="must have at least 3 items; got 2"):
-        item_map(vectors, np.arange(1, 3, dtype=np.int32))
-
-
-def test_a_marker_for_each_cause_and_a_colour_for_each_group() -> None:
-    from matplotlib.colors import to_rgb
-
-    points = {
-        "interest": np.asarray([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]),
-        "conformity": np.asarray([[8.0, 9.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
-    }
-    figure = draw_item_map(points, np.asarray([0, 2, 1, 2], np.int32))
-    (axes,) = figure.axes
-    drawn = {
-        marks.get_label(): (
-            np.asarray(marks.get_offsets()).tolist(),
-            tuple(marks.get_facecolor()[0][:3]),
-        )
-        for marks in axes.collections
-    }
-    popular, normal, unpopular = map(to_rgb, GROUPS.values())
-    assert drawn == {
-        "interest, popular": ([[0.0, 1.0]], popular),
-        "interest, normal": ([[4.0, 5.0]], normal),
-        "interest, unpopular": ([[2.0, 3.0], [6.0, 7.0]], unpopular),
-        "conformity, popular": ([[8.0, 9.0]], popular),
-        "conformity, normal": ([[3.0, 4.0]], normal),
-        "conformity, unpopular": ([[1.0, 2.0], [5.0, 6.0]], unpopular),
-    }
-    assert len(set(MARKERS)) == len(MARKERS)
 
 
 @pytest.mark.parametrize("missing", ["sklearn", "matplotlib"])

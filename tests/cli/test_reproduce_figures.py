@@ -207,6 +207,22 @@ def overlap_by_hand(
     return float(np.mean(found))
 
 
+def test_maps_of_users_with_their_items(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    write_dataset(tmp_path / "data")
+    found = made(
+        "causerec-figure3",
+        *(f"--data={tmp_path / 'data'}", f"--runs={tmp_path / 'runs'}", *BUDGET),
+        *("--set", "batch_size=64", "--set", "num_sampled=30", "--protocol=dice"),
+        f"--plot={tmp_path / 'fig.png'}",
+    )
+    names = ("fig", "fig-causerec-base", "fig-causerec-item")
+    assert found["written"] == [str(tmp_path / f"{name}.png") for name in names]
+    maps = [(tmp_path / f"{name}.png").read_bytes() for name in names]
+    assert all(drawn.startswith(PNG) for drawn in maps)
+    assert len(set(maps)) == len(maps)
+
+
 def test_overlap_with_popular_items_by_cause(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     dataset = write_dataset(tmp_path / "data")

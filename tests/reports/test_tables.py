@@ -227,7 +227,7 @@ def test_an_axis_is_an_option_of_what_it_is_over() -> None:
         # Nothing is printed in these figures.
         assert not any(row.published for row in one.rows)
         assert set(axis.metrics) <= set(one.shown)
-        assert set(one.maps) <= {row.name for row in one.rows}
+        assert {*one.maps, *one.user_maps} <= {row.name for row in one.rows}
 
 
 def test_trainings_are_counted() -> None:

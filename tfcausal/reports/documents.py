@@ -99,10 +99,20 @@ def calibrations(found: Reproduction) -> list[str]:
 
 
 def map_commands(found: Reproduction) -> list[str]:
-    """Returns a line for each row whose items are to be drawn: how to draw them."""
+    """Returns a line for each row with something to be drawn: how to draw it."""
+    maps, user_maps = (
+        found.first_runs(names) for names in (found.table.maps, found.table.user_maps)
+    )
     return [
-        f"Items of {name}: tfcausal disentangle --run={run.folder} --picture={name}.png"
-        for name, run in found.mapped().items()
+        *(
+            f"Items of {name}: tfcausal disentangle --run={run.folder} "
+            f"--picture={name}.png"
+            for name, run in maps.items()
+        ),
+        *(
+            f"Users of {name} among their items: the same command with --plot=PNG"
+            for name in user_maps
+        ),
     ]
 
 
@@ -152,8 +162,8 @@ def markdown(found: Reproduction, data: Sequence[str], command: str) -> str:
             *(f"- {line}" for line in calibrations(found)),
         ]
     lines += [f"\n{note}" for note in table.notes]
-    if table.maps:
-        lines += ["", *(f"- {line}" for line in map_commands(found))]
+    if drawn := map_commands(found):
+        lines += ["", *(f"- {line}" for line in drawn)]
     lines += ["", "## What was tuned", ""]
     lines += [
         f"At most {counted(plan.trials, 'setting')} for each row, seed 0, by "

@@ -6,9 +6,11 @@ from typing import Any
 
 from tfcausal.data.interactions import CheckedDataset, read_popularity
 from tfcausal.errors import InputError
-from tfcausal.reports.pictures import save_item_map
+from tfcausal.evaluation.validation import evaluation_set
+from tfcausal.reports.pictures import save_item_map, save_user_map
 from tfcausal.reports.reproduction import Reproduction
 from tfcausal.reports.rows import Axis
+from tfcausal.schema.dataset import TEST
 
 PLOTTED = "recall@20"
 """What the bars of a table show."""
@@ -50,9 +52,13 @@ def write_plots(found: Reproduction, dataset: CheckedDataset, path: Path) -> lis
     figure.savefig(path, dpi=150)
     written = [path]
     popularity = read_popularity(dataset)
-    for name, run in found.mapped().items():
+    for name, run in found.first_runs(found.table.maps).items():
         written.append(path.with_stem(f"{path.stem}-{name}"))
         save_item_map(run.vectors(), popularity, written[-1])
+    for name, run in found.first_runs(found.table.user_maps).items():
+        written.append(path.with_stem(f"{path.stem}-{name}"))
+        tested = evaluation_set(dataset, TEST, found.protocol)
+        save_user_map(run.vectors(), tested.positives, written[-1])
     return written
 
 

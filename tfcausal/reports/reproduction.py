@@ -1,6 +1,6 @@
 """A table's rows, tuned by one budget, trained over seeds and evaluated alike."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -154,12 +154,12 @@ class Reproduction:
                 found.setdefault(row.name, {})[row.point] = row
         return {name: dict(sorted(line.items())) for name, line in found.items()}
 
-    def mapped(self) -> dict[str, Run]:
-        """Returns the first seed's run of each row whose items are to be drawn."""
+    def first_runs(self, names: Collection[str]) -> dict[str, Run]:
+        """Returns the first seed's run of each row of these names, as trained."""
         return {
             row.row.name: row.trainings[0].run
             for row in self.rows
-            if row.row.name in self.table.maps and not row.calibrated
+            if row.row.name in names and not row.calibrated
         }
 
     def to_json(self) -> dict[str, Any]:

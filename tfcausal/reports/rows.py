@@ -110,6 +110,7 @@ class Table:
         notes: What a reader of the result must know about the paper's table.
         axis: What lines are drawn over; None for a table.
         maps: Rows whose items are drawn as a map, by cause and popularity.
+        user_maps: Rows of which some users are drawn with items that they chose.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Table:
     notes: tuple[str, ...] = ()
     axis: Axis | None = None
     maps: tuple[str, ...] = ()
+    user_maps: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tfcausal.reports.rows import ITEM_POP, LEGACY, Row, Table
-from tfcausal.reports.tables_shared import tuned
+from tfcausal.reports.tables_shared import NO_NUMBERS, tuned, unprinted
 
 _Published = Mapping[str, Mapping[str, float]]
 
@@ -274,5 +274,18 @@ CAUSEREC_TABLES = (
         ),
         protocol="causerec",
         notes=_NOTES,
+    ),
+    Table(
+        "causerec-figure3",
+        "Users among the items that they chose",
+        "Zhang et al., CauseRec, SIGIR 2021, figure 3",
+        unprinted((_BASE, _ITEM)),
+        protocol="causerec",
+        notes=(
+            *_NOTES,
+            NO_NUMBERS,
+            "It has six users of Books with ten test items of each.",
+        ),
+        user_maps=("causerec-base", "causerec-item"),
     ),
 )
