@@ -213,7 +213,7 @@ def test_maps_of_users_with_their_items(tmp_path: Path) -> None:
     found = made(
         "causerec-figure3",
         *(f"--data={tmp_path / 'data'}", f"--runs={tmp_path / 'runs'}", *BUDGET),
-        *("--set", "batch_size=64", "--set", "num_sampled=30", "--protocol=dice"),
+        *("--set", "num_sampled=30", "--protocol=dice"),
         f"--plot={tmp_path / 'fig.png'}",
     )
     names = ("fig", "fig-causerec-base", "fig-causerec-item")
