@@ -51,7 +51,11 @@ def expected(
 
 @pytest.mark.parametrize("rows_of_block", [TILE, 3 * TILE, 100 * TILE])
 @pytest.mark.parametrize("k", [1, 7, 3 * TILE + 1, NUM_ITEMS - 1])
-@pytest.mark.parametrize("limited", [[False] * BATCH, [True, False, True, True, False]])
+@pytest.mark.parametrize(
+    "limited",
+    [[False] * BATCH, [True, False, True, True, False], [True] * BATCH],
+    ids=["nobody", "some", "everybody"],
+)
 def test_blocks_give_the_order_of_all_scores(
     monkeypatch: pytest.MonkeyPatch, rows_of_block: int, k: int, limited: list[bool]
 ) -> None:

@@ -174,6 +174,7 @@ def best_k(
     k: tf.Tensor,
     *,
     permitted: tf.Tensor | None = None,
+    above: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the best candidates of each query, equal scores in the order of rows.
 
@@ -187,6 +188,9 @@ def best_k(
         masked: [n, 2] int64 pairs of a position in the batch and a row left out there.
         k: [] int32, at least 1 and at most rows.
         permitted: [batch, rows] bool rows that may be shown; None for all.
+        above: [batch] float32 scores that are good enough elsewhere: at least all rows
+            above them are returned, and fewer than k where no query has so many in as
+            many tiles. None for no such scores.
     Returns:
         [batch, k] float32 scores, -inf for what is masked, and [batch, k] int32 rows.
     """
@@ -206,13 +210,17 @@ def best_k(
     if permitted is not None:
         scores = tf.where(permitted, scores, -np.inf)
     tiles = tf.reshape(scores, [num_users, num_rows // TILE, TILE])
-    num_tiles = tf.minimum(k, num_rows // TILE)
     maxima = tf.reduce_max(tiles, axis=2)
+    num_tiles = tf.minimum(k, num_rows // TILE)
+    if above is not None:
+        counts = tf.math.count_nonzero(maxima > above[:, None], axis=1, dtype=tf.int32)
+        most = tf.reduce_max(tf.concat([counts, [1]], axis=0))
+        num_tiles = tf.minimum(num_tiles, most)
     # Ascending, so that equal scores keep the order of their items.
     chosen = tf.sort(tf.math.top_k(maxima, num_tiles).indices, axis=1)
     near = tf.gather(tiles, chosen, batch_dims=1)
     near = tf.reshape(near, [num_users, num_tiles * TILE])
-    values, places_near = tf.math.top_k(near, k)
+    values, places_near = tf.math.top_k(near, tf.minimum(k, num_tiles * TILE))
     tile = tf.gather(chosen, places_near // TILE, batch_dims=1)
     return values, tile * TILE + places_near % TILE
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tfcausal.evaluation.ranking import TILE, best_k
@@ -60,8 +61,10 @@ def search(
         start: tf.Tensor, scores: tf.Tensor, rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         end = tf.minimum(start + size, num_rows)
+        # A later row of the same score as the last one listed does not displace it.
+        last = _as_wide(scores, k, -np.inf)[:, -1]
         more, found = _search_block(
-            queries, candidates, never, limits, k, start=start, end=end
+            queries, candidates, never, limits, k, last, start=start, end=end
         )
         # What was found before stands first, so that equal scores keep their order.
         scores = tf.concat([scores, more], axis=1)
@@ -80,7 +83,14 @@ def search(
         ),
         parallel_iterations=1,
     )
-    return scores, rows
+    # Of tiles in which all is left out none is looked into.
+    return _as_wide(scores, k, -np.inf), _as_wide(rows, k, 0)
+
+
+def _as_wide(values: tf.Tensor, k: tf.Tensor, filling: float) -> tf.Tensor:
+    """Returns [batch, k], of at most as many columns."""
+    missing = [[0, 0], [0, k - tf.shape(values)[1]]]
+    return tf.pad(values, missing, constant_values=tf.cast(filling, values.dtype))
 
 
 def _search_block(
@@ -89,6 +99,7 @@ def _search_block(
     never: tf.Tensor,
     limits: Limits,
     k: tf.Tensor,
+    above: tf.Tensor,
     *,
     start: tf.Tensor,
     end: tf.Tensor,
@@ -106,7 +117,7 @@ def _search_block(
     depth = tf.minimum(k, end - start)
 
     def among_all() -> tuple[tf.Tensor, tf.Tensor]:
-        return best_k(queries, block, out_of_sight, hidden, depth)
+        return best_k(queries, block, out_of_sight, hidden, depth, above=above)
 
     def among_allowed() -> tuple[tf.Tensor, tf.Tensor]:
         assert limits.limited is not None
@@ -117,7 +128,11 @@ def _search_block(
             allowed,
             tf.fill([tf.shape(allowed)[0]], True),
         )
-        return best_k(queries, block, out_of_sight, hidden, depth, permitted=permitted)
+        return best_k(
+            *(queries, block, out_of_sight, hidden, depth),
+            permitted=permitted,
+            above=above,
+        )
 
     if limits.limited is None:
         scores, rows = among_all()
