@@ -82,7 +82,7 @@ def run(
     """
     target = as_path(options.output)
     before, after = (open_ingested(path) for path in (options.before, options.after))
-    with staged_folder(target, overwrite=options.overwrite) as folder:
+    with staged_folder(target, "drift", overwrite=options.overwrite) as folder:
         compared = [
             Drift(_plan(before.folder, after.folder, name, options.top, folder))
             for name in _COMPARED

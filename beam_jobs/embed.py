@@ -75,7 +75,9 @@ def run(
     """
     version = find_version(as_path(options.model))
     export = read_manifest(version, kind="export")
-    with staged_folder(as_path(options.output), overwrite=options.overwrite) as root:
+    with staged_folder(
+        as_path(options.output), "vectors", overwrite=options.overwrite
+    ) as root:
         folder = VectorsFolder(root)
         for subfolder in (folder.users, folder.items):
             subfolder.mkdir()

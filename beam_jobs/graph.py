@@ -84,7 +84,7 @@ def run(
     dataset = open_split(options.dataset)
     parts = _parts(dataset, options)
     target = dataset.folder.graph(parts)
-    with staged_folder(target, overwrite=options.overwrite) as folder:
+    with staged_folder(target, "graph", overwrite=options.overwrite) as folder:
         graph = GraphFolder(folder)
         for subfolder in (graph.by_user, graph.by_item):
             subfolder.mkdir()

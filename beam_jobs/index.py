@@ -21,6 +21,7 @@ from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.index import BuildShard, IndexPlan
 from beam_jobs.transforms.vectors import CatalogueVectors
 from tfcausal.errors import InputError
+from tfcausal.schema.exported import index_shard
 from tfcausal.schema.folders import staged_folder
 from tfcausal.schema.manifest import Manifest, read_manifest
 from tfcausal.schema.paths import as_path
@@ -87,7 +88,9 @@ def run(
             a worker lacks the memory; or if a recall is below the floor.
     """
     vectors = read_manifest(as_path(options.vectors), kind="vectors")
-    with staged_folder(as_path(options.output), overwrite=options.overwrite) as folder:
+    with staged_folder(
+        as_path(options.output), "sharded_index", overwrite=options.overwrite
+    ) as folder:
         catalogue = CatalogueVectors.of(as_path(options.vectors), vectors)
         plan = IndexPlan(
             catalogue,
@@ -133,7 +136,17 @@ def _finish(
         | {"items_per_shard": options.items_per_shard},
         counts=report.counts,
         inputs={"vectors": vectors.fingerprint},
+        details={"recall": _least_recall(folder, report.counts["shards"])},
     )
+
+
+def _least_recall(folder: Path, num_shards: int) -> dict[str, float]:
+    """Returns the least recall of a shard, for each kind of queries."""
+    found = [
+        read_manifest(index_shard(folder, number), kind="index").details["recall"]
+        for number in range(num_shards)
+    ]
+    return {kind: min(one[kind] for one in found) for kind in found[0]}
 
 
 JOB = Job(

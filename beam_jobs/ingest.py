@@ -208,7 +208,7 @@ def run(
             "where users are hashed, so that a bucket of users lies in one shard; got "
             f"{options.hash_buckets}. Change it, or give --num_shards."
         )
-    with staged_folder(target, overwrite=options.overwrite) as folder:
+    with staged_folder(target, "dataset", overwrite=options.overwrite) as folder:
         paths = DatasetFolder(folder)
         paths.interactions.mkdir()
         paths.rejected.mkdir()

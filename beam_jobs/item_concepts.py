@@ -131,7 +131,7 @@ def run(
     rules = options.rules()
     _require_columns(dataset, rules)
     target = dataset.folder.item_concepts
-    with staged_folder(target, overwrite=options.overwrite) as folder:
+    with staged_folder(target, "item_concepts", overwrite=options.overwrite) as folder:
         plan = ConceptPlan(
             dataset=dataset.folder,
             folder=folder,

@@ -252,7 +252,7 @@ def run(
     confounder = _open_confounder(dataset, options, inputs)
     earlier = _open_earlier(dataset, options, inputs)
     target = dataset.folder.popularity
-    with staged_folder(target, overwrite=options.overwrite) as folder:
+    with staged_folder(target, "popularity", overwrite=options.overwrite) as folder:
         work = _Work(dataset, options, folder)
         counts = [
             work.count(part, CountItems(dataset.num_items))

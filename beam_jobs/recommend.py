@@ -27,7 +27,7 @@ from beam_jobs.transforms.vectors import CatalogueVectors
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.schema.exported import index_shard
 from tfcausal.schema.folders import staged_folder
-from tfcausal.schema.manifest import Manifest, read_manifest
+from tfcausal.schema.manifest import Manifest, kind_of, read_manifest
 from tfcausal.schema.paths import as_path
 
 
@@ -128,7 +128,9 @@ def run(
     num_users, inputs = _asked_for(options, vectors)
     shards, indexes, of_index = _search(options, catalogue, vectors)
     inputs |= {"vectors": vectors.fingerprint} | of_index
-    with staged_folder(as_path(options.output), overwrite=options.overwrite) as folder:
+    with staged_folder(
+        as_path(options.output), "recommendations", overwrite=options.overwrite
+    ) as folder:
         plan = RecommendPlan(
             catalogue,
             folder,
@@ -234,7 +236,13 @@ def _search(
     if options.index is None:
         return catalogue.item_shards(options.items_per_shard), [], {}
     folder = as_path(options.index)
-    if index_shard(folder, 0).exists():
+    kind = kind_of(folder)
+    if kind not in ("index", "sharded_index"):
+        raise InputError(
+            "`index` must be what `tfcausal index` (saved_models/NAME/VERSION-scann) "
+            f"or `beam_jobs.index` wrote; `{folder}` holds {kind or 'no result'}."
+        )
+    if kind == "sharded_index":
         index = read_manifest(folder, kind="sharded_index")
         _require_same(options, "vectors", index.inputs["vectors"], vectors.fingerprint)
         shards = catalogue.item_shards(index.options["items_per_shard"])

@@ -124,7 +124,7 @@ def run(
     dataset, rows, inputs = _open(options)
     target = dataset.folder.sequences(options.part)
     rule = options.rule()
-    with staged_folder(target, overwrite=options.overwrite) as folder:
+    with staged_folder(target, "sequences", overwrite=options.overwrite) as folder:
         plan = SequencePlan(rows, folder, rule, options.block_rows)
         for epoch in range(options.epochs):
             (folder / epoch_name(epoch)).mkdir()

@@ -254,7 +254,9 @@ def run(
     """
     dataset = open_ingested(options.dataset)
     rule = _rule(dataset, options)
-    with staged_folder(dataset.folder.splits, overwrite=options.overwrite) as folder:
+    with staged_folder(
+        dataset.folder.splits, "splits", overwrite=options.overwrite
+    ) as folder:
         for name in rule.parts:
             (folder / name).mkdir()
         plan = SplitPlan(

@@ -172,7 +172,9 @@ def run(
         model = as_path(options.hard_negatives)
         inputs["run"] = _checked_run(model, dataset).fingerprint
         hard = HardPlan(_vectors(model), options.hard_pool, options.hard_share)
-    with staged_folder(dataset.folder.triplets, overwrite=options.overwrite) as folder:
+    with staged_folder(
+        dataset.folder.triplets, "triplets", overwrite=options.overwrite
+    ) as folder:
         plan = TripletPlan(
             dataset=dataset.folder,
             parts=parts,

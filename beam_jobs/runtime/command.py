@@ -20,6 +20,8 @@ from tfcausal.schema.manifest import Manifest
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
 _SHOWN_COUNTS = 2
+_OPTIONAL = ("tensorflow", "scann")
+"""What only some jobs need, and workers' images may lack."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class Job:
             return EXIT_OK
         except (InputError, OSError) as error:
             print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except ImportError as error:
+            missing = getattr(error.__cause__ or error, "name", None) or ""
+            if missing.partition(".")[0] not in _OPTIONAL:
+                raise
+            print(
+                f"{self.name}: this needs {missing}, which is not installed. Run pip "
+                "install tensorflow 'scann[tf]', or build the workers' image with "
+                "--build-arg WITH='tensorflow scann'.",
+                file=sys.stderr,
+            )
             return EXIT_USER_ERROR
         _print_result(manifest, as_json=as_json)
         return EXIT_OK

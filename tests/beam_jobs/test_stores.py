@@ -73,6 +73,6 @@ def test_what_a_run_left_goes_and_what_is_not_ours_stays(
     assert ingest.run(again, LOCAL) == first == read_manifest(dataset, kind="dataset")
 
     (dataset / FILE_NAME).unlink()
-    with pytest.raises(InputError, match="it holds other objects"):
+    with pytest.raises(InputError, match="it holds other files"):
         ingest.run(again, LOCAL)
     assert checksums(dataset) == first.files

@@ -69,7 +69,10 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     for arguments, message in (
         ([], "must be a ModelServerConfig"),
         (["--keep=0"], "`keep` must be at least 1"),
-        (["--neutral_popularity=1e9"], "`neutral_popularity` must lie between"),
+        (
+            ["--neutral_popularity=1e9"],
+            "`neutral_popularity` must be what lists can have",
+        ),
     ):
         root = tmp_path if not arguments else tmp_path / "other"
         with pytest.raises(InputError, match=message):

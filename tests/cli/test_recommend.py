@@ -102,7 +102,7 @@ def test_explains(model: Path) -> None:
 
 def test_searches_through_the_index(model: Path) -> None:
     pytest.importorskip("scann")
-    with pytest.raises(InputError, match="must hold a finished index"):
+    with pytest.raises(InputError, match="must have an index to search through"):
         recommended(model, "--index")
     shown = json.loads(output("index", "--model", model, "--json"))
     assert shown["index"] == str(model / "1-scann")
@@ -209,6 +209,7 @@ def test_presets_stand_for_weights(model: Path) -> None:
     by_weight = recommended(model, "--weight", "conformity=0")
     assert shown["items"] == by_weight["items"]
     assert shown["do"] == "interest_only"
+    assert shown["applied_weights"] == {"interest": 1.0, "conformity": 0.0}
     with pytest.raises(InputError, match="Unknown do `interest`"):
         recommended(model, "--do", "interest")
 

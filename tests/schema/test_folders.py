@@ -12,17 +12,19 @@ import pytest
 from tfcausal.errors import InputError
 from tfcausal.schema import folders
 from tfcausal.schema.folders import sole_user, staged_folder
+from tfcausal.schema.manifest import Manifest, write_manifest
 
 ROUNDS = 300
 
 
 def write(target: Path, text: str) -> None:
-    with staged_folder(target, overwrite=True) as partial:
+    with staged_folder(target, "drift", overwrite=True) as partial:
         (partial / "text").write_text(text)
+        write_manifest(partial, Manifest(kind="drift"))
 
 
 def write_and_fail(target: Path, text: str) -> None:
-    with staged_folder(target, overwrite=True) as partial:
+    with staged_folder(target, "drift", overwrite=True) as partial:
         (partial / "text").write_text(text)
         raise KeyError(text)
 
@@ -90,12 +92,36 @@ def test_an_earlier_version_that_lost_its_name_gets_it_back(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_replaces_nothing_but_an_earlier_one_of_its_kind(tmp_path: Path) -> None:
+    own, other, file = tmp_path / "own", tmp_path / "other", tmp_path / "file"
+    own.mkdir()
+    (own / "thesis.txt").write_text("years of work")
+    write(other, "a drift")
+    file.write_text("one line")
+    for target, kind, holds in (
+        (own, "drift", "other files, such as `thesis.txt`"),
+        (other, "dataset", "a drift"),
+        (file, "drift", "other files, such as `file`"),
+    ):
+        with (
+            pytest.raises(InputError, match=f"earlier {kind}; it holds {holds}"),
+            staged_folder(target, kind, overwrite=True),
+        ):
+            pass
+    assert (own / "thesis.txt").read_text() == "years of work"
+    assert (other / "text").read_text() == "a drift"
+    assert file.read_text() == "one line"
+    (own / "thesis.txt").unlink()
+    write(own, "into an empty folder")
+    assert {path.name for path in tmp_path.iterdir()} == {"own", "other", "file"}
+
+
 def test_has_one_writer(tmp_path: Path) -> None:
     target = tmp_path / "target"
     with (
-        staged_folder(target),
+        staged_folder(target, "drift"),
         pytest.raises(InputError, match="one writer at a time"),
-        staged_folder(target),
+        staged_folder(target, "drift"),
     ):
         pass
 

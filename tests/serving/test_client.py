@@ -198,7 +198,7 @@ def test_lists_what_came_into_the_index(tmp_path: Path, model: Path) -> None:
 def test_refuses_the_index_of_another_export(tmp_path: Path, model: Path) -> None:
     pytest.importorskip("scann")
     version = shutil.copytree(model, tmp_path / "1")
-    with pytest.raises(InputError, match="must hold a finished index"):
+    with pytest.raises(InputError, match="must have an index to search through"):
         load(version, index=True)
     folder = build_index(version)
     path = folder / "manifest.json"

@@ -26,6 +26,18 @@ def test_old_versions_go_with_their_indexes(tmp_path: Path) -> None:
     assert next_version(model) == 11
 
 
+def test_the_last_frozen_index_stays_until_there_is_a_newer(tmp_path: Path) -> None:
+    model, frozen = tmp_path / "dice", tmp_path / "dice-scann"
+    make(model, "1", "2", "3")
+    make(frozen, "1", "2")
+    assert retire(model, 1) == [1, 2]
+    assert versions(frozen) == [2]
+    make(model, "4")
+    make(frozen, "4")
+    assert retire(model, 2) == []
+    assert versions(frozen) == [4]
+
+
 def test_labelled_versions_stay(tmp_path: Path) -> None:
     make(tmp_path, "1", "2", "3", "4")
     assert retire(tmp_path, 1, labelled=[2]) == [1, 3]

@@ -49,16 +49,26 @@ def command(
     """
     from tfcausal.errors import InputError
     from tfcausal.schema.exported import find_version
+    from tfcausal.schema.folders import refuse_existing
     from tfcausal.schema.manifest import read_manifest
+    from tfcausal.serving.versions import frozen_folder, index_folder
+
+    # What is wrong is said before TensorFlow is loaded.
+    version = find_version(model)
+    if not 0 <= floor <= 1:
+        raise InputError(f"`floor` must be from 0 to 1; got {floor}.")
+    if k < 1:
+        raise InputError(f"`k` must be at least 1; got {k}.")
+    folder = index_folder(version)
+    if not (frozen or overwrite):
+        refuse_existing(folder)
+
     from tfcausal.serving.frozen_index import build_frozen_index, require_free
     from tfcausal.serving.index import build_index, forecast
     from tfcausal.serving.index_files import require_as_built
-    from tfcausal.serving.versions import frozen_folder, index_folder
 
-    version = find_version(model)
     if frozen:
         require_free(frozen_folder(version.resolve()), overwrite=overwrite)
-    folder = index_folder(version)
     if overwrite or not (frozen and folder.exists()):
         click.echo(forecast(version), err=True)
         build_index(

@@ -127,6 +127,7 @@ def command(
             f"known_{kind}": known,
             "weights": parsed,
             "do": do,
+            "applied_weights": loaded.applied_weights(parsed, do),
             "items": [item._asdict() for item in found],
         }
         click.echo(json.dumps(result))

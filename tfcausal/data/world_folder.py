@@ -63,7 +63,7 @@ def write_world(
     """
     if rows_per_shard < 1:
         raise InputError(f"`rows_per_shard` must be at least 1; got {rows_per_shard}.")
-    with staged_folder(output, overwrite=overwrite) as folder:
+    with staged_folder(output, KIND, overwrite=overwrite) as folder:
         world = World(
             options, block_users=block_users, workers=workers, progress=progress
         )

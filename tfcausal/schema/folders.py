@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfcausal.errors import InputError
-from tfcausal.schema.manifest import FILE_NAME
+from tfcausal.schema.manifest import FILE_NAME, kind_of
 from tfcausal.schema.paths import is_store
 
 _UNFINISHED = ".unfinished"
@@ -22,7 +22,9 @@ _EXCHANGE = 2
 
 
 @contextmanager
-def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def staged_folder(
+    target: Path, kind: str, *, overwrite: bool = False
+) -> Iterator[Path]:
     """Gives a folder to write in and renames it to `target` when the block ends well.
 
     What is under way lies beside the target as `.NAME.partial`. A process killed
@@ -37,15 +39,18 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Args:
         target: The folder to make. Its parents are made where missing.
+        kind: The kind that its manifest will say; a folder of another kind, or of
+            somebody's own files, is never replaced.
         overwrite: Whether a finished folder there may be replaced.
     Yields:
         The empty folder to write in, on the same file system as `target`.
     Raises:
-        InputError: If `target` exists and `overwrite` is false, or another process is
-            writing it; in an object store also if what is there is no result.
+        InputError: If `target` exists and `overwrite` is false or it is no result of
+            that kind, or another process is writing it.
     """
     if not overwrite:
         refuse_existing(target)
+    _require_replaceable(target, kind)
     if is_store(target):
         _empty_in_store(target)
         yield target
@@ -130,15 +135,24 @@ def _is_unfinished(target: Path) -> bool:
     return (target / _UNFINISHED).exists() and not (target / FILE_NAME).exists()
 
 
+def _require_replaceable(target: Path, kind: str) -> None:
+    """Raises InputError if there is anything but an earlier result of the kind."""
+    found = kind_of(target)
+    if found == kind or _is_unfinished(target) or not target.exists():
+        return
+    others = list(target.iterdir()) if target.is_dir() else [target]
+    if found is not None or others:
+        holds = f"a {found}" if found else f"other files, such as `{others[0].name}`"
+        raise InputError(
+            f"`{target}` must be empty or hold an earlier {kind}; it holds {holds}. "
+            "Choose another folder."
+        )
+
+
 def _empty_in_store(target: Path) -> None:
     """Removes all objects of an earlier result, and marks the folder as unfinished."""
     marker, manifest = target / _UNFINISHED, target / FILE_NAME
     found = [path for path in target.rglob("*") if path.is_file()]
-    if found and not (marker in found or manifest in found):
-        raise InputError(
-            f"`{target}` must be empty or hold an earlier result; it holds other "
-            f"objects, such as `{found[0].name}`. Choose another folder."
-        )
     marker.write_text("", encoding="utf-8")
     # Without its manifest, nobody takes what is left for a result.
     manifest.unlink(missing_ok=True)

@@ -116,6 +116,16 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
 
 
+def kind_of(folder: Path) -> str | None:
+    """Returns the kind that a folder's manifest says, None where there is none."""
+    try:
+        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    kind = content.get("kind") if isinstance(content, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def read_manifest(folder: Path, *, kind: str) -> Manifest:
     """Reads and checks a folder's manifest.
 

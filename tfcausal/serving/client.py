@@ -126,6 +126,32 @@ class Recommender:
         self.causes = dict(causes)
         self.presets = {name: dict(one) for name, one in presets.items()}
 
+    def applied_weights(
+        self, weights: Mapping[str, float], do: str = ""
+    ) -> dict[str, float]:
+        """Returns the weight of every cause: those of a preset, times the given ones.
+
+        Args:
+            weights: Cause to weight; the others keep 1.
+            do: Name of one of `presets`, or "".
+        Raises:
+            InputError: If there is no such cause or preset, or a weight is not finite.
+        """
+        if do and do not in self.presets:
+            raise unknown_name("do", do, self.presets)
+        named = self.presets.get(do, {})
+        for cause, weight in weights.items():
+            if cause not in self.causes:
+                raise unknown_name("cause", cause, self.causes)
+            if not abs(weight) <= float(np.finfo(np.float32).max):
+                raise InputError(
+                    f"The weight of `{cause}` must be finite; got {weight}."
+                )
+        return {
+            cause: weights.get(cause, 1.0) * named.get(cause, 1.0)
+            for cause in self.causes
+        }
+
     def recommend(
         self,
         user_id: str,
@@ -153,7 +179,7 @@ class Recommender:
             InputError: If k is below 1, a cause or a preset is unknown, or a weight is
                 not finite or too large.
         """
-        full = self._full(weights or {}, do)
+        full = self.applied_weights(weights or {}, do)
         wishes = _Wishes(k, exclude, allow, exclude_seen)
         return self._listed(self.user(user_id), full, wishes)
 
@@ -184,7 +210,7 @@ class Recommender:
             InputError: If the model takes no histories, k is below 1, a cause or a
                 preset is unknown, or a weight is not finite or too large.
         """
-        full = self._full(weights or {}, do)
+        full = self.applied_weights(weights or {}, do)
         wishes = _Wishes(k, exclude, allow, exclude_seen)
         return self._listed(self.history(history), full, wishes)
 
@@ -279,7 +305,7 @@ class Recommender:
             InputError: If k is below 1, a cause is unknown, or a weight is not finite
                 or too large.
         """
-        full = [self._full(one) for one in weightings]
+        full = [self.applied_weights(one) for one in weightings]
         return self._answered(asker, _Wishes(k), full)
 
     def terms(self, asker: Asker, item_ids: Sequence[str]) -> dict[str, Float32s]:
@@ -425,22 +451,6 @@ class Recommender:
             for place in np.argsort(-best, kind="stable")[: wishes.k].tolist()
         ]
 
-    def _full(self, weights: Mapping[str, float], do: str = "") -> dict[str, float]:
-        if do and do not in self.presets:
-            raise unknown_name("do", do, self.presets)
-        named = self.presets.get(do, {})
-        for cause, weight in weights.items():
-            if cause not in self.causes:
-                raise unknown_name("cause", cause, self.causes)
-            if not abs(weight) <= float(np.finfo(np.float32).max):
-                raise InputError(
-                    f"The weight of `{cause}` must be finite; got {weight}."
-                )
-        return {
-            cause: weights.get(cause, 1.0) * named.get(cause, 1.0)
-            for cause in self.causes
-        }
-
     def _call(self, signature: str, **inputs: tf.Tensor) -> dict[str, Any]:
         try:
             answer = self._model.signatures[signature](**inputs)
@@ -470,6 +480,11 @@ def load(model_dir: Path | str, *, index: bool = False) -> Recommender:
     opened = None
     if index:
         folder = index_folder(version)
+        if not folder.exists():
+            raise InputError(
+                f"`{version}` must have an index to search through; it has none. Run "
+                f"`tfcausal index --model={version}`."
+            )
         opened = LiveIndex.open(folder)
         promised = read_manifest(folder, kind="index")
         require_input(promised, "export", manifest.fingerprint, folder)

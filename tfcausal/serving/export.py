@@ -134,7 +134,7 @@ def export(
     if neutral is not None:
         presets[NEUTRAL] = dict(neutral.weights)
     target = root / name / str(next_version(root / name))
-    with staged_folder(target) as folder:
+    with staged_folder(target, "export") as folder:
         contents = _Contents(
             dataset.folder,
             vectors,

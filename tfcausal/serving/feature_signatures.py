@@ -109,7 +109,7 @@ class FeatureServingModel(MethodServingModel):
         items = self._items(inputs["item_id"])
         embedded = side.embedded(items, inputs)
         folded = self._fold_candidates(embedded, tf.cast(items, tf.int32))
-        added = tf.gather(self.candidates, items)[:, self._trained_dim : self._dim]
+        added = self._candidates_at(items)[:, self._trained_dim : self._dim]
         return {
             "embedding": tf.concat([folded, added], axis=1),
             "known_item": items != UNKNOWN_INDEX,

@@ -238,7 +238,7 @@ def build_frozen_index(version: Path, *, overwrite: bool = False) -> Path:
     index = read_index(folder, promised)
     live = _live_answers(version, index.base.items, manifest.details["presets"])
     k = manifest.options["k"]
-    with staged_folder(target, overwrite=overwrite) as partial:
+    with staged_folder(target, "frozen_index", overwrite=overwrite) as partial:
         _write(partial, index.base, promised.fingerprint, live, k)
         signatures = tf.saved_model.load(str(partial)).signatures
         cases = _sound_cases(signatures, live.cases(k))

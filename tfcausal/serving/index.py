@@ -73,7 +73,7 @@ def build_index(
     vectors, queries = _embedded(version, items, num_users)
     asked = dict(interventions(queries, causes))
     built, recall = _measured(f"`{target}`", items, vectors, asked, floor, k, settings)
-    with staged_folder(target, overwrite=overwrite) as partial:
+    with staged_folder(target, "index", overwrite=overwrite) as partial:
         _write(partial, built, recall, floor, k, {"export": manifest.fingerprint})
     return target
 
@@ -127,11 +127,13 @@ def _measured(
         built, recall = widened(built, asked, k, floor)
     else:
         recall = recall_of(built, asked, k)
-    if min(recall.values()) < floor:
-        measured = (f"{value:.3f} {kind}" for kind, value in recall.items())
+    short = [f"{one:.4f} {kind}" for kind, one in recall.items() if one < floor]
+    if short:
+        leaves = built.searcher.settings.leaves_to_search
         raise InputError(
-            f"{name}: recall@{k} must be at least {floor}; got {', '.join(measured)}. "
-            "Search more leaves, or lower --floor."
+            f"{name}: recall@{k} must be at least {floor:g}; got {', '.join(short)} "
+            f"from {leaves} of {built.searcher.settings.num_leaves} leaves. Lower the "
+            "floor."
         )
     return built, recall
 

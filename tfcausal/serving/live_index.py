@@ -195,7 +195,7 @@ class LiveIndex:
         """
         with self._writing:
             index, inputs, as_built = self._index, self._inputs, self._as_built
-        with staged_folder(folder, overwrite=overwrite) as partial:
+        with staged_folder(folder, "index", overwrite=overwrite) as partial:
             details = write_index(partial, index)
             write_manifest(
                 partial,

@@ -103,13 +103,34 @@ def popularity_neutral(
     Raises:
         InputError: If a target was asked for and cannot be reached.
     """
+    if target is None and not any(cause in vectors.causes for cause in PULLS):
+        _log.warning("No preset %s: no cause of this model pulls along it.", NEUTRAL)
+        return None
     try:
         return _reach(vectors, dataset, k, target)
-    except InputError as error:
+    except _OutOfReachError as error:
         if target is not None:
             raise
-        _log.warning("No preset %s: %s", NEUTRAL, error)
+        _log.warning(
+            "No preset %s: users choose a mean popularity of %.4g on validation, and "
+            "lists have %s. Pass --neutral_popularity=NUMBER within to have one.",
+            NEUTRAL,
+            error.target,
+            error.ranges,
+        )
         return None
+
+
+class _OutOfReachError(InputError):
+    """No weight gives lists of the target popularity."""
+
+    def __init__(self, target: float, ranges: str) -> None:
+        super().__init__(
+            f"`neutral_popularity` must be what lists can have, {ranges}; got "
+            f"{target:.6g}. Choose another."
+        )
+        self.target = target
+        self.ranges = ranges
 
 
 def _reach(
@@ -137,13 +158,12 @@ def _reach(
         if cause in vectors.causes
     }
     if not any(low <= target <= high for low, high in reached.values()):
-        ranges = " or ".join(
-            f"between {low:.6g} and {high:.6g}, which weights of {cause} from 0 to 2 "
-            "reach"
-            for cause, (low, high) in reached.items()
-        )
-        raise InputError(
-            f"`neutral_popularity` must lie {ranges}; got {target:.6g}. Choose another."
+        raise _OutOfReachError(
+            target,
+            " or ".join(
+                f"{low:.6g} to {high:.6g} at weights of {cause} from 0 to 2"
+                for cause, (low, high) in reached.items()
+            ),
         )
     found = calibrate(
         vectors,

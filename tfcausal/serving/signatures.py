@@ -280,7 +280,7 @@ class ServingModel(tf.Module):
 
     def _item_embedding(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         items = self._known_items(item_id)
-        return {"embedding": tf.gather(self.candidates, items)[:, : self._dim]}
+        return {"embedding": self._candidates_at(items)[:, : self._dim]}
 
     # Line 0 is index 1, and an unknown id gives line -1: index 0.
     def _users(self, user_id: tf.Tensor) -> tf.Tensor:
@@ -292,6 +292,12 @@ class ServingModel(tf.Module):
 
     def _item_ids(self, items: tf.Tensor) -> tf.Tensor:
         return self.item_ids.lookup(items - 1)
+
+    def _candidates_at(self, items: tf.Tensor) -> tf.Tensor:
+        """Returns [..., dim + 1] float32 of items of any shape."""
+        # A variable that was once gathered from is copied as a whole each time it is
+        # read, and search reads all of this one.
+        return tf.gather(tf.convert_to_tensor(self.candidates), items)
 
     def _known_items(self, item_id: tf.Tensor) -> tf.Tensor:
         items = self._items(item_id)
@@ -391,7 +397,7 @@ class ServingModel(tf.Module):
         self, queries: tf.Tensor, items: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Returns each cause's term of the winning query, and the score, [B, k]."""
-        candidates = tf.gather(self.candidates, items)
+        candidates = self._candidates_at(items)
         if queries.shape[1] == 1:
             products = candidates * queries
             return {

@@ -40,6 +40,7 @@ def require_keep(keep: int) -> None:
 def retire(folder: Path, keep: int, labelled: Collection[int] = ()) -> list[int]:
     """Removes all versions of a model but the last ones, with both their indexes.
 
+    The last frozen index stays until there is a newer one, for the server that has it.
     A version is renamed before it is removed, so that no server finds half of one; what
     a killed process leaves is removed by the next call.
 
@@ -53,14 +54,20 @@ def retire(folder: Path, keep: int, labelled: Collection[int] = ()) -> list[int]
         InputError: If `keep` is below 1.
     """
     require_keep(keep)
-    old = [one for one in versions(folder)[:-keep] if one not in labelled]
-    for number in old:
-        version = folder / str(number)
-        # The version last: until it has gone, the next call finds its indexes.
-        for path in (index_folder(version), frozen_folder(version), version):
-            if path.is_dir():
-                path.rename(path.with_name(f".{path.name}.retired"))
-    for beside in (folder, frozen_folder(folder / "1").parent):
+    there = versions(folder)
+    old = [one for one in there[:-keep] if one not in labelled]
+    frozen = frozen_folder(folder / "1").parent
+    outlived = [
+        frozen / str(number)
+        for number in versions(frozen)[:-1]
+        if number in old or number not in there
+    ]
+    # The version last: until it has gone, the next call finds its indexes.
+    of_old = [folder / str(number) for number in old]
+    for path in (*outlived, *map(index_folder, of_old), *of_old):
+        if path.is_dir():
+            path.rename(path.with_name(f".{path.name}.retired"))
+    for beside in (folder, frozen):
         for path in beside.glob(".*.retired"):
             shutil.rmtree(path)
     return old
