@@ -41,8 +41,8 @@ class RecommendOptions:
         k: Items of a list; fewer where there are no more.
         weight: Intervene: scale a cause in the score, as CAUSE=NUMBER, such as
             conformity=0; may be given again. The others keep 1.
-        do: Take the weights of this preset of the model, such as popularity_neutral;
-            those of --weight multiply them.
+        do: Take the weights of this preset of the model, such as interest_only; those
+            of --weight multiply them.
         include_seen: List what the user has seen, too.
         users: A file of ids, one a line, to answer for these users only; an id that the
             model does not know gets the most popular items.
