@@ -96,7 +96,9 @@ def watched() -> Iterator[dict[str, float]]:
 
 def rate(search: Callable[[Float32s], Any], queries: Float32s, size: int) -> float:
     """Returns queries a second, in batches."""
-    search(queries[:size])
+    # The last batch may be smaller, and is traced anew.
+    for warm in (size, len(queries) % size or size):
+        search(queries[:warm])
     start = time.perf_counter()
     for first in range(0, len(queries), size):
         search(queries[first : first + size])
