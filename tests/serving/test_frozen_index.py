@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests.runs import random_vectors
 from tfcausal.errors import InputError
 from tfcausal.evaluation.ranking import ItemLists
+from tfcausal.schema.exported import find_version
 from tfcausal.schema.manifest import read_manifest
 from tfcausal.serving.frozen_index import (
     SIGNATURES,
@@ -207,6 +208,9 @@ def test_is_a_model_of_its_own(indexed: Path) -> None:
     assert manifest.inputs["export"] == export.fingerprint
     with pytest.raises(InputError, match="must not exist yet"):
         build_frozen_index(indexed)
+    for given in (folder, folder.parent):
+        with pytest.raises(InputError, match="it is a frozen index, which servers"):
+            find_version(given)
     # Both models in one process: neither has the other's searcher.
     found = tf.saved_model.load(str(folder)).signatures["serving_default"](
         user_id=tf.constant(["u5"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfcausal.errors import InputError
-from tfcausal.schema.manifest import Manifest
+from tfcausal.schema.manifest import Manifest, kind_of
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 
@@ -28,10 +28,10 @@ def find_version(model_dir: Path) -> Path:
     """Returns `model_dir`, or its last version where it is a model's folder.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If it is neither, or a frozen index.
     """
     if (model_dir / "saved_model.pb").is_file():
-        return model_dir
+        return _of_commands(model_dir)
     found = versions(model_dir)
     if not found:
         there = ", ".join(map(str, versions(model_dir.parent)))
@@ -44,7 +44,16 @@ def find_version(model_dir: Path) -> Path:
             f"`{model_dir}` must be an exported model or one version of it; it is not. "
             f"{advice}"
         )
-    return model_dir / str(found[-1])
+    return _of_commands(model_dir / str(found[-1]))
+
+
+def _of_commands(version: Path) -> Path:
+    if kind_of(version) == "frozen_index":
+        raise InputError(
+            f"`{version}` must be an exported model; it is a frozen index, which "
+            "servers load. Give the model that it was made of."
+        )
+    return version
 
 
 def ids_file(version: Path, kind: str) -> Path:
