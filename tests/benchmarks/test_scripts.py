@@ -119,9 +119,11 @@ def test_bulk_recommend() -> None:
         "bulk_recommend", "--users=300", "--items=900", "--dim=8", "--sample=8"
     )
     rows = [line.split("│") for line in printed.splitlines() if line.startswith("│")]
-    assert len(rows) == 6
+    of_exact = {row[1].strip(): row[6].strip() for row in rows}
+    assert len(of_exact) == len(rows) == 9
     # So few items are all compared with, and numpy's lists are the same.
-    assert [row[6].strip() for row in rows] == ["1.0000"] * 4 + [""] * 2
+    assert [share for share in of_exact.values() if share] == ["1.0000"] * 5
+    assert sum(name.startswith("index, ScaNN") for name in of_exact) == 2
 
 
 @pytest.mark.slow
