@@ -58,8 +58,11 @@ def run_until(step: Step, under_way: Callable[[Path], bool]) -> tuple[int, float
 
 
 def require_same_again(step: Step, expected: dict[str, str]) -> None:
-    """Runs a job after it was killed."""
-    assert not step.target.exists()
+    """Runs a job after it was killed: what it left is either nothing or whole."""
+    if step.target.exists():
+        # On a busy machine the signal comes after the last step now and then.
+        assert checksums(step.target) == expected
+        shutil.rmtree(step.target)
     step.job.run(step.options)
     assert checksums(step.target) == expected
     left = {path.name for path in step.target.parent.iterdir()}
