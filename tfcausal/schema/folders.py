@@ -1,7 +1,6 @@
 """Folders that appear whole or not at all."""
 
 import ctypes
-import errno
 import fcntl
 import os
 import shutil
@@ -103,22 +102,17 @@ def sole_user(folder: Path) -> Iterator[None]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Gives each the name of the other in one step; returns whether that is possible.
+    """Gives each the name of the other in one step; returns whether that was possible.
 
-    Raises:
-        OSError: If it is, and went wrong.
+    Not every kernel, file system and container knows how. Two renames, which the caller
+    does otherwise, then say what else may be wrong.
     """
     try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        renameat2 = ctypes.CDLL(None).renameat2
     except AttributeError:
         return False
-    if renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS):
-        # The file system, or the kernel, does not know it.
-        return False
-    raise OSError(code, os.strerror(code), str(one), None, str(other))
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)
 
 
 def finish_folder(folder: Path) -> None:
