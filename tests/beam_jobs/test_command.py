@@ -181,3 +181,24 @@ def test_a_bug_keeps_its_traceback() -> None:
     job = dataclasses.replace(popularity.JOB, run=broken)
     with pytest.raises(RuntimeError, match="a bug"):
         job.main(["--dataset=d"])
+
+
+@pytest.mark.parametrize("missing", ["tensorflow", "scann.scann_ops"])
+def test_what_a_worker_lacks_is_told(
+    missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(options: object, pipeline_options: object) -> Manifest:
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+
+    job = dataclasses.replace(popularity.JOB, run=lacking)
+    assert job.main(["--dataset=d"]) == 2
+    assert f"needs {missing}, which is not installed" in capsys.readouterr().err
+
+
+def test_another_import_that_fails_is_a_bug() -> None:
+    def broken(options: object, pipeline_options: object) -> Manifest:
+        raise ModuleNotFoundError("No module named 'ours'", name="ours")
+
+    job = dataclasses.replace(popularity.JOB, run=broken)
+    with pytest.raises(ModuleNotFoundError, match="ours"):
+        job.main(["--dataset=d"])
