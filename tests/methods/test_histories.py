@@ -324,6 +324,12 @@ def test_too_few_epochs_are_refused(dataset: CheckedDataset) -> None:
         training_batches(dataset, model, from_shards(epochs=3))
 
 
+def test_histories_cannot_be_drawn_by_user(dataset: CheckedDataset) -> None:
+    model = methods.get("youtube_dnn").of_dataset(dataset, small("youtube_dnn"))
+    with pytest.raises(InputError, match="`draw_positives` must be each for youtube"):
+        training_batches(dataset, model, TrainingOptions(draw_positives="by_user"))
+
+
 def test_two_seeds_differ_in_samples_weights_and_negatives(
     dataset: CheckedDataset,
 ) -> None:

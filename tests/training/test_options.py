@@ -21,6 +21,7 @@ from tfcausal.training.options import TrainingOptions
         ("stop_patience", -1, ">= 0 and finite"),
         ("reduce_factor", 1.0, "in (0, 1)"),
         ("triplets", "files", "graph or shards"),
+        ("draw_positives", "users", "each or by_user"),
     ],
 )
 def test_an_option_out_of_bounds_is_named(
@@ -29,3 +30,8 @@ def test_an_option_out_of_bounds_is_named(
     with pytest.raises(InputError) as caught:
         TrainingOptions(**{name: value})
     assert f"`{name}` must be {expected}; got {value}." in str(caught.value)
+
+
+def test_shards_hold_each_row_once() -> None:
+    with pytest.raises(InputError, match="`draw_positives` must be each with"):
+        TrainingOptions(draw_positives="by_user", triplets="shards")

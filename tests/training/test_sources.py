@@ -7,7 +7,7 @@ import pytest
 
 from beam_jobs import ingest, popularity, split, triplets
 from tfcausal import methods
-from tfcausal.data.interactions import CheckedDataset, open_dataset
+from tfcausal.data.interactions import CheckedDataset, open_dataset, read_part
 from tfcausal.data.world_causes import WorldOptions
 from tfcausal.data.world_folder import write_world
 from tfcausal.errors import InputError
@@ -15,6 +15,7 @@ from tfcausal.evaluation.validation import validator
 from tfcausal.methods.base import Method
 from tfcausal.methods.dice import DICEOptions
 from tfcausal.methods.mf import MFOptions
+from tfcausal.schema.dataset import TRAINING_PARTS
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import train, training_batches
 
@@ -83,6 +84,35 @@ def test_same_batches_bit_for_bit(dataset: CheckedDataset, batch_size: int) -> N
             assert np.array_equal(left[name], right[name])
     rows = dataset.splits.counts["train"] + dataset.splits.counts["train_intervened"]
     assert batches == EPOCHS * (rows // min(batch_size, rows))
+
+
+def test_users_count_alike_where_positives_are_drawn_by_user(
+    dataset: CheckedDataset,
+) -> None:
+    options = TrainingOptions(seed=SEED, batch_size=500, draw_positives="by_user")
+    batches = list(
+        training_batches(dataset, dice(dataset), options)
+        .dataset(0, 40)
+        .as_numpy_iterator()
+    )
+    users = np.concatenate([batch["users"] for batch in batches])
+    rows = read_part(dataset.folder, dataset.parts(TRAINING_PARTS))
+    known = np.unique(rows.users)
+    share = len(users) / len(known)
+    drawn = np.bincount(users, minlength=dataset.num_users)[known]
+    assert drawn.sum() == len(users)
+    assert np.all(np.abs(drawn - share) < 6 * np.sqrt(share))
+    # What a user has met is never their negative, whoever is drawn how often.
+    met = set(zip(rows.users.tolist(), rows.items.tolist(), strict=True))
+    last = batches[-1]
+    for user, positive, negatives in zip(
+        last["users"].tolist(),
+        last["positives"].tolist(),
+        last["negatives"].tolist(),
+        strict=True,
+    ):
+        assert (user, positive) in met
+        assert not {(user, item) for item in negatives} & met
 
 
 def test_same_vectors_after_training(dataset: CheckedDataset, tmp_path: Path) -> None:

@@ -109,6 +109,65 @@ class PositivesInMemory:
             }
 
 
+class PositivesByUser:
+    """Positives in memory, drawn with replacement: a user, then a row of theirs.
+
+    Each user who has any is as likely as every other, as in the code of He et al.,
+    LightGCN, SIGIR 2020. Columns as those of PositivesInMemory.
+    """
+
+    draws_negatives = False
+    has_log_q = False
+
+    def __init__(
+        self,
+        rows: Interactions,
+        facts: Mapping[str, Int32s] | None = None,
+        *,
+        seed: int,
+    ) -> None:
+        """Keeps the rows, user after user.
+
+        Args:
+            rows: The training parts, in any order.
+            facts: What else is known of the rows: name to [n] int32.
+            seed: Seed of the run.
+        """
+        self.num_rows = len(rows)
+        met = np.zeros(len(rows)) if rows.occurrences is None else rows.occurrences
+        by_user = np.lexsort((met, rows.items, rows.users))
+        self.facts: Mapping[str, Int32s] = {
+            name: values[by_user] for name, values in (facts or {}).items()
+        }
+        self._users, self._items = rows.users[by_user], rows.items[by_user]
+        changes = np.flatnonzero(self._users[1:] != self._users[:-1]) + 1
+        self._starts = np.concatenate([[0], changes])
+        self._counts = np.diff(self._starts, append=len(rows))
+        self._seed = seed
+
+    def blocks(self, epoch: int) -> Iterator[Columns]:
+        """Yields an epoch's blocks; a place's draw depends on seed, epoch and place."""
+        picks, keys = (
+            np.asarray([mixing.stream(self._seed, purpose, epoch)], np.uint64)
+            for purpose in (order.PURPOSE, PURPOSE)
+        )
+        for begin in range(0, self.num_rows, order.BLOCK_ROWS):
+            places = np.arange(begin, min(begin + order.BLOCK_ROWS, self.num_rows))
+            which_user, which_row = (
+                mixing.uniforms(mixing.draws(picks, 2 * places + number))
+                for number in (0, 1)
+            )
+            users = (which_user * len(self._starts)).astype(np.int64)
+            within = (which_row * self._counts[users]).astype(np.int64)
+            rows = self._starts[users] + within
+            yield {
+                "users": self._users[rows],
+                "positives": self._items[rows],
+                "row_keys": mixing.draws(keys, places),
+                **{name: values[rows] for name, values in self.facts.items()},
+            }
+
+
 class TripletShards:
     """Triplets that Beam drew; columns as the fields of TripletBlock.
 

@@ -9,7 +9,11 @@ from tfcausal.data.histories import SequencesInMemory
 from tfcausal.data.interactions import CheckedDataset, read_part, read_popularity
 from tfcausal.data.sequence_rows import SequenceShards
 from tfcausal.data.train_window import read_fact
-from tfcausal.data.training_rows import PositivesInMemory, TripletShards
+from tfcausal.data.training_rows import (
+    PositivesByUser,
+    PositivesInMemory,
+    TripletShards,
+)
 from tfcausal.errors import InputError
 from tfcausal.methods.base import Method
 from tfcausal.methods.histories import HistoryMethod
@@ -43,6 +47,11 @@ def training_batches(
 def _of_histories(
     dataset: CheckedDataset, model: HistoryMethod, options: TrainingOptions
 ) -> SequenceBatches:
+    if options.draw_positives != "each":
+        raise InputError(
+            f"`draw_positives` must be each for {model.registered_name}, which learns "
+            f"from histories; got {options.draw_positives}."
+        )
     rule = replace(model.options.rule(), seed=options.seed)
     rows: SequencesInMemory | SequenceShards
     if options.triplets == "shards":
@@ -109,8 +118,10 @@ def _of_triplets(
             num_negatives=sampling.num_negatives,
         )
     known = {name: read_fact(dataset, parts, name) for name in facts}
+    by_user = options.draw_positives == "by_user"
+    source = PositivesByUser if by_user else PositivesInMemory
     return TripletBatches(
-        PositivesInMemory(rows, known, seed=options.seed),
+        source(rows, known, seed=options.seed),
         sampling,
         popularity,
         sampler,

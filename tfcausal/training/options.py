@@ -22,6 +22,9 @@ class TrainingOptions:
         triplets: "graph" draws the negatives, or cuts the histories, while training;
             "shards" reads what beam_jobs.triplets drew, or beam_jobs.sequences cut.
             Equal seeds give equal rows.
+        draw_positives: "each" visits every training row once an epoch; "by_user" draws
+            as many, a user evenly and then one of their rows, as the authors of
+            LightGCN, PDA and MACR do: users count alike, however much they have met.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         amsgrad: Whether Adam's denominator never falls.
@@ -42,6 +45,7 @@ class TrainingOptions:
     epochs: int = 500
     batch_size: int = 2048
     triplets: Literal["graph", "shards"] = "graph"
+    draw_positives: Literal["each", "by_user"] = "each"
     beta_1: float = 0.5
     beta_2: float = 0.99
     amsgrad: bool = True
@@ -71,6 +75,15 @@ class TrainingOptions:
         if self.triplets not in ("graph", "shards"):
             raise InputError(
                 f"`triplets` must be graph or shards; got {self.triplets}."
+            )
+        if self.draw_positives not in ("each", "by_user"):
+            raise InputError(
+                f"`draw_positives` must be each or by_user; got {self.draw_positives}."
+            )
+        if self.draw_positives == "by_user" and self.triplets == "shards":
+            raise InputError(
+                "`draw_positives` must be each with triplets=shards, which hold every "
+                "training row once; got by_user. Train with triplets=graph."
             )
         if not 0 < self.reduce_factor < 1:
             raise InputError(
