@@ -161,6 +161,6 @@ def best_query(queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         targets: [n, dim] float32.
     """
     if queries.shape[1] == 1:
-        return queries[:, 0]
+        return tf.squeeze(queries, 1)
     best = tf.argmax(tf.einsum("nqd,nd->nq", queries, targets), axis=1)
     return tf.gather(queries, best, batch_dims=1)
