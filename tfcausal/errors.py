@@ -28,4 +28,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
     advice = f" Did you mean `{close[0]}`?" if close else ""
-    return InputError(f"Unknown {kind} `{name}`.{advice} Known: {', '.join(names)}.")
+    all_names = f"Known: {', '.join(names)}." if names else "There is none."
+    return InputError(f"Unknown {kind} `{name}`.{advice} {all_names}")

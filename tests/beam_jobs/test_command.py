@@ -86,7 +86,10 @@ def test_help_explains_every_flag(job: Job, capsys: pytest.CaptureFixture[str]) 
             ["--dataset=d", "--rule=random", "--direct_num_workers=many"],
             "argument --direct_num_workers: invalid int value: 'many'",
         ),
-        (["--dataset=nowhere", "--rule=random"], "must hold a finished dataset"),
+        (
+            ["--dataset=nowhere", "--rule=random"],
+            "must hold a finished result of kind dataset",
+        ),
         (["--dataset=ftp://b/d", "--rule=random"], "local path or begin with"),
         (["--dataset=d", "--rule=random", "--fractions=1,2,3"], "3 shares that sum"),
     ],

@@ -173,7 +173,7 @@ def test_refusals(dataset: Path) -> None:
 
 def test_what_does_not_fit_is_not_read(copied: Path) -> None:
     opened = open_dataset(copied)
-    with pytest.raises(InputError, match="must hold a finished graph"):
+    with pytest.raises(InputError, match="must hold a finished result of kind graph"):
         read_graph(opened)
     run(GraphOptions(copied), WITHOUT_BEAM)
     folder = GraphFolder(DatasetFolder(copied).graph(PARTS))

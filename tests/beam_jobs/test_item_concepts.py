@@ -260,7 +260,7 @@ def test_data_sets_without_what_is_needed(copied: Path) -> None:
     with pytest.raises(InputError, match="ingest with --item_features"):
         run(options)
     shutil.rmtree(folder.splits)
-    with pytest.raises(InputError, match="must hold a finished splits"):
+    with pytest.raises(InputError, match="must hold a finished result of kind splits"):
         run(options)
 
 
@@ -270,7 +270,9 @@ def test_what_does_not_fit_is_not_read(copied: Path) -> None:
         read_user_shares(dataset, "genres")
 
     opened = open_dataset(copied)
-    with pytest.raises(InputError, match="must hold a finished item_concepts"):
+    with pytest.raises(
+        InputError, match="must hold a finished result of kind item_concepts"
+    ):
         read_concepts(opened)
     run(ItemConceptOptions(copied, ("genres",)), WITHOUT_BEAM)
     with pytest.raises(InputError, match="must not exist yet"):

@@ -265,7 +265,7 @@ def test_later_days_are_added_to_earlier_ones(tmp_path: Path) -> None:
     for increment, match in (
         (DatasetFolder(late).popularity, r"must end before the first day"),
         (DatasetFolder(whole).splits, r"kind must be popularity"),
-        (tmp_path, r"must hold a finished popularity"),
+        (tmp_path, r"must hold a finished result of kind popularity"),
     ):
         with pytest.raises(InputError, match=match):
             run(PopularityOptions(late, increment=increment, overwrite=True))
@@ -513,5 +513,5 @@ def test_refusals(plain: Path, labelled: Path, tmp_path: Path) -> None:
 
 
 def test_refuses_what_is_not_split(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must hold a finished dataset"):
+    with pytest.raises(InputError, match="must hold a finished result of kind dataset"):
         run(PopularityOptions(tmp_path))

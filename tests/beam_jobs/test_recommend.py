@@ -342,7 +342,7 @@ def test_refusals(
 
 
 def test_refuses_what_is_not_there(vectors: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must hold a finished vectors"):
+    with pytest.raises(InputError, match="must hold a finished result of kind vectors"):
         run(RecommendOptions(tmp_path, tmp_path / "r"))
     (tmp_path / "empty.txt").write_text("\n\n")
     options = RecommendOptions(vectors, tmp_path / "r", users=tmp_path / "empty.txt")

@@ -228,7 +228,9 @@ def test_rows_out_of_order_are_refused(copied: Path) -> None:
 
 
 def test_what_does_not_fit_is_not_read(copied: Path) -> None:
-    with pytest.raises(InputError, match="must hold a finished sequences"):
+    with pytest.raises(
+        InputError, match="must hold a finished result of kind sequences"
+    ):
         read(copied, "train")
     run(SequenceOptions(copied), WITHOUT_BEAM)
     path = DatasetFolder(copied).sequences("train") / "epoch-0000" / "part-00000.arrow"

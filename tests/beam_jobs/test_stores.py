@@ -63,7 +63,7 @@ def test_what_a_run_left_goes_and_what_is_not_ours_stays(
         ingest.run(bad, LOCAL)
     # It is no data set, and is not in the way of the next run.
     assert hidden(dataset)
-    with pytest.raises(InputError, match="must hold a finished dataset"):
+    with pytest.raises(InputError, match="must hold a finished result of kind dataset"):
         split.run(split.SplitOptions(dataset, "random"), LOCAL)
     first = ingest.run(options, LOCAL)
     assert checksums(dataset) == first.files

@@ -322,7 +322,7 @@ def test_what_is_no_run_is_refused(dataset: Path, tmp_path: Path) -> None:
                 )
             )
 
-    refused("must hold a finished run")
+    refused("must hold a finished result of kind run")
     exported = tmp_path / "run"
     exported.mkdir()
     (exported / "saved_model.pb").touch()

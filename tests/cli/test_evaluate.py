@@ -121,7 +121,7 @@ def test_prints_a_table(run: Path) -> None:
         (["--weight=interest=0", "--weight=interest=1"], "must be given once"),
         (["--k=5", "--k=1"], "must be positive and increasing"),
         (["--interactions=nowhere"], "must be a Parquet file"),
-        (["--dataset=nowhere"], "must hold a finished dataset"),
+        (["--dataset=nowhere"], "must hold a finished result of kind dataset"),
     ],
 )
 def test_refusals(run: Path, arguments: list[str], message: str) -> None:

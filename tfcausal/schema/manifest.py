@@ -141,8 +141,9 @@ def read_manifest(folder: Path, *, kind: str) -> Manifest:
     path = folder / FILE_NAME
     if not path.is_file():
         raise InputError(
-            f"`{folder}` must hold a finished {kind} with a {FILE_NAME}; found none. "
-            f"Check the path, or write it with `{_WRITERS[kind]}`."
+            f"`{folder}` must hold a finished result of kind {kind}, with a "
+            f"{FILE_NAME}; found none. Check the path, or write it with "
+            f"`{_WRITERS[kind]}`."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
