@@ -11,6 +11,7 @@ from tfcausal import methods
 from tfcausal.errors import InputError
 from tfcausal.methods.dccl import DCCLOptions
 from tfcausal.methods.triplets import TripletBatch, TripletMethod
+from tfcausal.stats.negatives import PopularityMargin, Uniform
 
 import tensorflow as tf  # isort: skip
 
@@ -167,3 +168,16 @@ def test_temperatures_must_be_above_0() -> None:
         make(contrast_temperature=-1.0)
     with pytest.raises(InputError, match=r"`temperature` must be > 0; got 0"):
         make(click_loss="softmax", temperature=0.0)
+
+
+def test_negatives_follow_the_options() -> None:
+    assert make().negative_sampling() == Uniform(2)
+    margins = {"margin": 7.0, "decay": 0.8, "down_margin": 3.0, "min_pool": 9}
+    found = make(negatives="popularity_margin", **margins).negative_sampling()
+    assert found == PopularityMargin(
+        2, margin=7.0, margin_decay=0.8, down_margin=3.0, min_pool=9
+    )
+    softmax = make(negatives="popularity_margin", click_loss="softmax")
+    assert softmax.negative_sampling() is None
+    with pytest.raises(InputError, match=r"`negatives` must be one of.*got hard"):
+        make(negatives="hard")

@@ -13,7 +13,8 @@ batch are positives. The code multiplies the scores of too popular items by 0, w
 leaves them in the denominator: `filtered=zeroed`; the default drops them, as the paper
 says. Terms are means, where the code takes sums of all three: the same but for the
 learning rate. Initial values are as for all methods here, where the code draws from
-+-0.001; BPR draws its negatives afresh, where the code picks among 200 drawn ahead.
++-0.001; BPR draws its negatives afresh, where the code picks among 200 drawn ahead, and
+may draw them as DICE does (`negatives=popularity_margin`), which is ours.
 """
 
 from collections.abc import Mapping
@@ -27,18 +28,19 @@ from tfcausal.layers.contrast import PopularityContrast
 from tfcausal.layers.embedding import Similarity
 from tfcausal.losses.in_batch import Filtered
 from tfcausal.methods.click import ClickMethod
-from tfcausal.methods.options import ClickOptions
+from tfcausal.methods.options import PopularityPairOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
 from tfcausal.methods.triplets import TripletBatch
 from tfcausal.samplers.in_batch import InBatch
+from tfcausal.stats.negatives import NegativeSampling
 
 INTEREST = "interest"
 CONFORMITY = "conformity"
 
 
 @dataclass(frozen=True)
-class DCCLOptions(ClickOptions):
+class DCCLOptions(PopularityPairOptions):
     """Options of DCCL.
 
     Symbols: alpha -> interest_weight; beta -> conformity_weight
@@ -97,6 +99,12 @@ class DCCL(ClickMethod):
             similarity=self.options.contrast_similarity,
             filtered=self.options.filtered,
         )
+
+    def negative_sampling(self) -> NegativeSampling | None:
+        """Returns the law of BPR's negatives; softmax takes the batch."""
+        if self.options.click_loss == "softmax":
+            return None
+        return self.options.pair_sampling()
 
     def cause_dims(self) -> Mapping[str, int]:
         """Returns interest, then conformity."""

@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from tfcausal.errors import InputError, unknown_name
+from tfcausal.errors import unknown_name
 from tfcausal.losses import discrepancy
 from tfcausal.losses.pairwise import bpr, masked_bpr, mean_over
 from tfcausal.methods.click import ClickMethod
-from tfcausal.methods.options import ClickOptions
+from tfcausal.methods.options import PairLaw, PopularityPairOptions
 from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Lookup, Towers
 from tfcausal.methods.triplets import TripletBatch
@@ -29,8 +29,6 @@ from tfcausal.stats.negatives import (
     CASE_LESS_POPULAR,
     CASE_MORE_POPULAR,
     NegativeSampling,
-    PopularityMargin,
-    Uniform,
 )
 
 NONE = "none"
@@ -45,11 +43,11 @@ _DISCREPANCIES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @dataclass(frozen=True)
-class DICEOptions(ClickOptions):
+class DICEOptions(PopularityPairOptions):
     """Options of DICE.
 
     Symbols: alpha -> interest_weight and conformity_weight; beta ->
-    discrepancy_weight; m_up -> margin; m_down -> down_margin.
+    discrepancy_weight.
 
     Attributes:
         embedding_dim: Coordinates of each cause; a vector has twice as many.
@@ -66,10 +64,6 @@ class DICEOptions(ClickOptions):
         negatives: "popularity_margin" for PNSM, or "uniform" over the items that the
             user has not met, the paper's ablation; the cause of a pair then follows
             from which of its two items is the more popular, without a margin.
-        margin: A negative is more popular with a popularity above p + margin.
-        down_margin: A negative is less popular below p - down_margin; None for below
-            p / 2.
-        min_pool: Least number of items in a pool to draw from.
     """
 
     embedding_dim: int = 64
@@ -79,22 +73,13 @@ class DICEOptions(ClickOptions):
     discrepancy_weight: float = 0.01
     discrepancy: Literal["dcor", "l1", "l2", "none"] = "dcor"
     discrepancy_rows: int = 512
-    decay: float = 0.9
-    negatives: Literal["popularity_margin", "uniform"] = "popularity_margin"
-    margin: float = 40.0
-    down_margin: float | None = None
-    min_pool: int = 40
+    negatives: PairLaw = "popularity_margin"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         known = [*_DISCREPANCIES, NONE]
         if self.discrepancy not in known:
             raise unknown_name("discrepancy", self.discrepancy, known)
-        laws = (PopularityMargin.law, Uniform.law)
-        if self.negatives not in laws:
-            raise InputError(
-                f"`negatives` must be one of {', '.join(laws)}; got {self.negatives}."
-            )
 
 
 @register("dice")
@@ -112,16 +97,8 @@ class DICE(ClickMethod):
         }
 
     def negative_sampling(self) -> NegativeSampling:
-        """Returns PNSM with the margin decaying as the weights do, or the uniform."""
-        if self.options.negatives == Uniform.law:
-            return Uniform(self.options.num_negatives)
-        return PopularityMargin(
-            num_negatives=self.options.num_negatives,
-            margin=self.options.margin,
-            margin_decay=self.options.decay,
-            down_margin=self.options.down_margin,
-            min_pool=self.options.min_pool,
-        )
+        """Returns PNSM, its margin decaying as the weights do, or the uniform law."""
+        return self.options.pair_sampling()
 
     def initial_term_weights(self) -> Mapping[str, float]:
         """Returns the weights of Eq. 10."""

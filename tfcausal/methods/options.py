@@ -6,10 +6,13 @@ from typing import Literal, get_args
 from tfcausal.errors import InputError, unknown_name
 from tfcausal.layers.embedding import Similarity
 from tfcausal.layers.softmax import SharedLaw
+from tfcausal.stats.negatives import NegativeSampling, PopularityMargin, Uniform
 from tfcausal.stats.sequences import SequenceRule
 
 Backbone = Literal["mf", "lightgcn", "features"]
 ClickLoss = Literal["bpr", "softmax"]
+PairLaw = Literal["uniform", "popularity_margin"]
+"""`law` of the samplers in `stats.negatives`."""
 
 
 @dataclass(frozen=True)
@@ -186,3 +189,46 @@ class ClickOptions(PairOptions):
                 raise unknown_name(name, getattr(self, name), get_args(kind))
         if not self.temperature > 0:
             raise InputError(f"`temperature` must be > 0; got {self.temperature}.")
+
+
+@dataclass(frozen=True)
+class PopularityPairOptions(ClickOptions):
+    """Options of methods whose negatives may be chosen by popularity.
+
+    Symbols: m_up -> margin; m_down -> down_margin.
+
+    Attributes:
+        negatives: "uniform" over the items that the user has not met, or
+            "popularity_margin" for DICE's PNSM.
+        margin: PNSM: a negative is more popular with a popularity above p + margin.
+        down_margin: PNSM: a negative is less popular below p - down_margin; None for
+            below p / 2.
+        min_pool: PNSM: least number of items in a pool to draw from.
+        decay: Factor on the margins after each epoch; 1 for none.
+    """
+
+    negatives: PairLaw = "uniform"
+    margin: float = 40.0
+    down_margin: float | None = None
+    min_pool: int = 40
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.negatives not in get_args(PairLaw):
+            raise InputError(
+                f"`negatives` must be one of {', '.join(get_args(PairLaw))}; got "
+                f"{self.negatives}."
+            )
+
+    def pair_sampling(self) -> NegativeSampling:
+        """Returns the law of the pairs' negatives."""
+        if self.negatives == Uniform.law:
+            return Uniform(self.num_negatives)
+        return PopularityMargin(
+            num_negatives=self.num_negatives,
+            margin=self.margin,
+            margin_decay=self.decay,
+            down_margin=self.down_margin,
+            min_pool=self.min_pool,
+        )
