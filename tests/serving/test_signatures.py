@@ -28,12 +28,12 @@ def item(index: int) -> str:
     return f"i{index}" if index else ""
 
 
-def serve(tmp_path: Path, vectors: CausalVectors) -> Signatures:
+def serving_model(tmp_path: Path, vectors: CausalVectors) -> ServingModel:
     for name, size in (("u", NUM_USERS), ("i", NUM_ITEMS)):
         lines = [f"{name}{index}\n" for index in range(1, size)]
         (tmp_path / name).write_text("".join(lines))
     rows = [sorted(SEEN.get(user, ())) for user in range(NUM_USERS)]
-    model = ServingModel(
+    return ServingModel(
         vectors,
         users=tmp_path / "u",
         items=tmp_path / "i",
@@ -46,6 +46,10 @@ def serve(tmp_path: Path, vectors: CausalVectors) -> Signatures:
         presets=PRESETS,
         k=5,
     )
+
+
+def serve(tmp_path: Path, vectors: CausalVectors) -> Signatures:
+    model = serving_model(tmp_path, vectors)
     return {
         name: lambda __signature=signature, **inputs: {
             key: value.numpy() for key, value in __signature(**inputs).items()
@@ -352,3 +356,42 @@ def test_refuses_unknown_items_by_name(signatures: Signatures) -> None:
         signatures["item_embedding"](item_id=items)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no such item"):
         signatures["explain"](user_id=tf.constant(["u1", "u2"]), item_id=items)
+
+
+def operations_on(
+    nodes: Any, names: set[str], functions: Mapping[str, Any]
+) -> set[str]:
+    """Returns the operations that take one of the inputs named, in functions too."""
+    found = set()
+    for node in nodes:
+        for place, text in enumerate(node.input):
+            if text.split(":")[0] not in names:
+                continue
+            found.add(node.op)
+            for name in (one.func.name for one in node.attr.values() if one.func.name):
+                arguments = functions[name].signature.input_arg
+                # A branch does not have the condition, which stands first.
+                at = place - (node.op in ("If", "StatelessIf"))
+                inner = {arguments[at].name}
+                found |= operations_on(functions[name].node_def, inner, functions)
+    return found
+
+
+def test_items_are_never_gathered_from_the_variable_itself(
+    vectors: CausalVectors, tmp_path: Path
+) -> None:
+    # Once they are, TensorFlow copies the whole variable at each of its reads.
+    model = serving_model(tmp_path, vectors)
+    reads = set()
+    for signature in model.signatures().values():
+        graph = signature.graph
+        inner = [
+            inner.op.name
+            for outer, inner in graph.captures
+            if outer is model.candidates.handle
+        ]
+        definition = graph.as_graph_def()
+        functions = {one.signature.name: one for one in definition.library.function}
+        reads |= operations_on(definition.node, set(inner), functions)
+    assert "ReadVariableOp" in reads
+    assert "ResourceGather" not in reads
