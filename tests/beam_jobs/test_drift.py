@@ -54,7 +54,7 @@ def test_refusals(
 ) -> None:
     with pytest.raises(InputError, match="top"):
         DriftOptions(*datasets, tmp_path / "drift", top=0)
-    with pytest.raises(InputError, match="finished dataset"):
+    with pytest.raises(InputError, match="finished result of kind dataset"):
         run(DriftOptions(datasets[0], tmp_path, tmp_path / "drift"))
     flags = [f"--before={datasets[0]}", f"--after={datasets[1]}"]
     assert JOB.main([*flags, f"--output={datasets[1]}"]) == 2

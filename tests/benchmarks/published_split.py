@@ -7,8 +7,8 @@ LightGCN paper's authors publish them. One in a hundred training rows is kept fo
 validation, which chooses the epoch; the test rows choose nothing. Trainings go on where
 they stopped, so the script may be interrupted. What differs from the papers: large
 batches, large steps that shrink where validation stands still, four negatives, and in
-`lightgcn-softmax` the loss: in-batch softmax in place of BPR. As in LightGCN's code its
-positives are drawn by user; recall is a mean over users, whatever they have met.
+`lightgcn-softmax` the loss: in-batch softmax in place of BPR. `lightgcn` draws its
+positives by user, as its authors do; the other rows visit each once an epoch.
 
 Published: He et al., LightGCN, SIGIR 2020, table 3 (three layers), and Wang et al.,
 NGCF, SIGIR 2019, on the same split, for BPR-MF.

@@ -149,5 +149,7 @@ def test_refuses(run: Run, world: Path, tmp_path: Path) -> None:
     strange = write_run(tmp_path / "run", other, vectors)
     with pytest.raises(InputError, match="`user_id` must be one of the world's"):
         output("disentangle", "--run", strange.folder, "--world", world)
-    with pytest.raises(InputError, match=r"must hold a finished world.*tfcausal synth"):
+    with pytest.raises(
+        InputError, match=r"must hold a finished result of kind world.*tfcausal synth"
+    ):
         output("disentangle", "--run", run.folder, "--world", tmp_path)

@@ -177,7 +177,8 @@ def test_negatives_follow_the_options() -> None:
     assert found == PopularityMargin(
         2, margin=7.0, margin_decay=0.8, down_margin=3.0, min_pool=9
     )
-    softmax = make(negatives="popularity_margin", click_loss="softmax")
-    assert softmax.negative_sampling() is None
+    assert make(click_loss="softmax").negative_sampling() is None
+    with pytest.raises(InputError, match="`negatives` must be uniform with click"):
+        make(negatives="popularity_margin", click_loss="softmax")
     with pytest.raises(InputError, match=r"`negatives` must be one of.*got hard"):
         make(negatives="hard")

@@ -174,7 +174,7 @@ def test_refuses_what_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be an exported model"):
         load(tmp_path)
     (tmp_path / "saved_model.pb").touch()
-    with pytest.raises(InputError, match="must hold a finished export"):
+    with pytest.raises(InputError, match="must hold a finished result of kind export"):
         load(tmp_path)
 
 

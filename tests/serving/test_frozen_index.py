@@ -243,7 +243,7 @@ def test_needs_the_index_of_this_export_as_built(
 ) -> None:
     version = tmp_path / "dice" / "1"
     shutil.copytree(exported, version)
-    with pytest.raises(InputError, match="must hold a finished index"):
+    with pytest.raises(InputError, match="must hold a finished result of kind index"):
         build_frozen_index(version)
     build_index(version)
     live = LiveIndex.open(index_folder(version))

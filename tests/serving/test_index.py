@@ -258,9 +258,9 @@ def test_refuses_files_that_do_not_fit(model: Path) -> None:
 
 
 def test_refuses_what_is_no_index(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(InputError, match="must hold a finished index"):
+    with pytest.raises(InputError, match="must hold a finished result of kind index"):
         load_index(tmp_path)
-    with pytest.raises(InputError, match="must hold a finished export"):
+    with pytest.raises(InputError, match="must hold a finished result of kind export"):
         build_index(tmp_path)
     with pytest.raises(InputError, match="kind must be index"):
         load_index(model)

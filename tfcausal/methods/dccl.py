@@ -8,13 +8,13 @@ Deviations: the paper writes the weights inside the logarithms, where they are c
 without a gradient; as in the authors' code they stand outside. I_pop is the count over
 the largest count, as in the code; the paper's count over all impressions would give
 every item the weight 1. Contrasts compare by the cosine, as in the code (the paper
-writes the product), with 0.1 added above and below, and all of a user's items in the
-batch are positives. The code multiplies the scores of too popular items by 0, which
-leaves them in the denominator: `filtered=zeroed`; the default drops them, as the paper
-says. Terms are means, where the code takes sums of all three: the same but for the
-learning rate. Initial values are as for all methods here, where the code draws from
-+-0.001; BPR draws its negatives afresh, where the code picks among 200 drawn ahead, and
-may draw them as DICE does (`negatives=popularity_margin`), which is ours.
+writes the product), with 0.1 added to numerator and denominator, and all of a user's
+items in the batch are positives. The code multiplies the scores of too popular items by
+0, which leaves them in the denominator: `filtered=zeroed`; the default drops them, as
+the paper says. Terms are means, where the code takes sums of all three: the same but
+for the learning rate. Initial values are as for all methods here, where the code draws
+from +-0.001; BPR draws its negatives afresh, where the code picks among 200 drawn
+ahead, and may draw them as DICE does (`negatives=popularity_margin`), which is ours.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from tfcausal.methods.registry import register
 from tfcausal.methods.towers import Towers
 from tfcausal.methods.triplets import TripletBatch
 from tfcausal.samplers.in_batch import InBatch
-from tfcausal.stats.negatives import NegativeSampling
+from tfcausal.stats.negatives import NegativeSampling, Uniform
 
 INTEREST = "interest"
 CONFORMITY = "conformity"
@@ -57,8 +57,8 @@ class DCCLOptions(PopularityPairOptions):
         filtered: What becomes of more popular items in the contrast of conformity:
             "dropped", as the paper says, or "zeroed", as the authors' code has it.
         contrast_rows: Rows that are contrasted with one another; 0 for the whole batch.
-            With fewer, a large batch costs less: the contrasts' time grows with the
-            product of the two.
+            With fewer, a large batch costs less: the contrasts' time grows with
+            batch_size * contrast_rows.
     """
 
     embedding_dim: int = 32
@@ -73,6 +73,11 @@ class DCCLOptions(PopularityPairOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.click_loss == "softmax" and self.negatives != Uniform.law:
+            raise InputError(
+                "`negatives` must be uniform with click_loss=softmax, which draws "
+                f"none; got {self.negatives}. Set click_loss=bpr."
+            )
         for name, kind in (
             ("contrast_similarity", Similarity),
             ("filtered", Filtered),

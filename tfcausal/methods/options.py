@@ -195,16 +195,19 @@ class ClickOptions(PairOptions):
 class PopularityPairOptions(ClickOptions):
     """Options of methods whose negatives may be chosen by popularity.
 
-    Symbols: m_up -> margin; m_down -> down_margin.
+    Symbols: m_up -> margin; m_down -> down_margin; p -> the positive's popularity.
 
     Attributes:
         negatives: "uniform" over the items that the user has not met, or
-            "popularity_margin" for DICE's PNSM.
-        margin: PNSM: a negative is more popular with a popularity above p + margin.
+            "popularity_margin" for DICE's PNSM, popularity based negative sampling with
+            margin.
+        margin: PNSM: a negative is more popular with a popularity above p + margin, in
+            interactions.
         down_margin: PNSM: a negative is less popular below p - down_margin; None for
             below p / 2.
-        min_pool: PNSM: least number of items in a pool to draw from.
-        decay: Factor on the margins after each epoch; 1 for none.
+        min_pool: PNSM: with fewer items than this in one pool, all negatives come from
+            the other.
+        decay: PNSM: factor on the margins after each epoch; 1 for none.
     """
 
     negatives: PairLaw = "uniform"

@@ -25,6 +25,7 @@ class TrainingOptions:
         draw_positives: "each" visits every training row once an epoch; "by_user" draws
             as many, a user evenly and then one of their rows, as the authors of
             LightGCN, PDA and MACR do: users count alike, however much they have met.
+            The latter not with triplets=shards, nor where users are histories.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         amsgrad: Whether Adam's denominator never falls.
@@ -32,7 +33,7 @@ class TrainingOptions:
         monitor: Validation metric that decides on the best epoch; larger is better.
         reduce_patience: The learning rate falls after more epochs than this without a
             better metric.
-        reduce_factor: By which factor it falls.
+        reduce_factor: What it is multiplied by then.
         min_learning_rate: Below which it never falls.
         stop_patience: At the least learning rate, training stops after more epochs than
             this without a better metric.
