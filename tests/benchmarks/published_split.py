@@ -5,10 +5,10 @@
 --data holds train.txt and test.txt, a user and all their items on each line, as the
 LightGCN paper's authors publish them. One in a hundred training rows is kept for
 validation, which chooses the epoch; the settings below were chosen with test figures of
-earlier ones in sight. Trainings go on where they stopped. What differs from the papers: large
-batches, large steps that shrink where validation stands still, four negatives, and in
-`lightgcn-softmax` the loss: in-batch softmax in place of BPR. `lightgcn` draws its
-positives by user, as its authors do; the other rows visit each once an epoch.
+earlier ones in sight. Trainings go on where they stopped. What differs from the papers:
+large batches, large steps that shrink where validation stands still, four negatives,
+and in `lightgcn-softmax` the loss: in-batch softmax in place of BPR. `lightgcn` draws
+its positives by user, as its authors do; the other rows visit each once an epoch.
 
 Published: He et al., LightGCN, SIGIR 2020, table 3 (three layers), and Wang et al.,
 NGCF, SIGIR 2019, on the same split, for BPR-MF.
