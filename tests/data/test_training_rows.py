@@ -37,13 +37,15 @@ def test_users_and_their_rows_are_drawn_evenly(rows: Interactions) -> None:
     expected = number * len(rows) / len(COUNTS)
     for user, count in COUNTS.items():
         items = drawn["positives"][drawn["users"] == user]
-        # Five deviations of a binomial, which a user or row in excess would pass.
+        # Five deviations: far less than a user too many or too few would change.
         assert abs(len(items) - expected) < 5 * np.sqrt(expected)
         met = np.bincount(items, minlength=count + 1)
         assert met[0] == 0
         assert len(met) == count + 1
         share = len(items) / count
         assert np.all(np.abs(met[1:] - share) < 5 * np.sqrt(share) + 1)
+        # Where a row's share is small, that bound alone would pass one never drawn.
+        assert met[1:].min() > 0
 
 
 def test_the_order_of_the_rows_does_not_count(rows: Interactions) -> None:

@@ -101,23 +101,24 @@ class PositivesInMemory:
             chosen = orders[shard][begin : begin + order.BLOCK_ROWS]
             users, items = rows.users[chosen], rows.items[chosen]
             met = None if rows.occurrences is None else rows.occurrences[chosen]
-            yield {
-                "users": users,
-                "positives": items,
-                "row_keys": mixing.keys(start, users, items, met),
-                **{name: values[chosen] for name, values in self.facts.items()},
-            }
+            yield self._block(chosen, mixing.keys(start, users, items, met))
+
+    def _block(self, chosen: npt.NDArray[Any], keys: mixing.UInt64s) -> Columns:
+        """Returns the columns of some rows, with a key each for their negatives."""
+        return {
+            "users": self._rows.users[chosen],
+            "positives": self._rows.items[chosen],
+            "row_keys": keys,
+            **{name: values[chosen] for name, values in self.facts.items()},
+        }
 
 
-class PositivesByUser:
+class PositivesByUser(PositivesInMemory):
     """Positives in memory, drawn with replacement: a user, then a row of theirs.
 
     Each user who has any is as likely as every other, as in the code of He et al.,
-    LightGCN, SIGIR 2020. Columns as those of PositivesInMemory.
+    LightGCN, SIGIR 2020. The order of the rows given does not count.
     """
-
-    draws_negatives = False
-    has_log_q = False
 
     def __init__(
         self,
@@ -126,24 +127,15 @@ class PositivesByUser:
         *,
         seed: int,
     ) -> None:
-        """Keeps the rows, user after user.
-
-        Args:
-            rows: The training parts, in any order.
-            facts: What else is known of the rows: name to [n] int32.
-            seed: Seed of the run.
-        """
-        self.num_rows = len(rows)
-        met = np.zeros(len(rows)) if rows.occurrences is None else rows.occurrences
-        by_user = np.lexsort((met, rows.items, rows.users))
-        self.facts: Mapping[str, Int32s] = {
-            name: values[by_user] for name, values in (facts or {}).items()
-        }
-        self._users, self._items = rows.users[by_user], rows.items[by_user]
-        changes = np.flatnonzero(self._users[1:] != self._users[:-1]) + 1
-        self._starts = np.concatenate([[0], changes])
-        self._counts = np.diff(self._starts, append=len(rows))
-        self._seed = seed
+        """Keeps the rows, and where each user's are; arguments as there."""
+        super().__init__(rows, facts, seed=seed)
+        columns = [rows.items, rows.users]
+        if rows.occurrences is not None:
+            columns.insert(0, rows.occurrences)
+        self._by_user = np.lexsort(columns)
+        counts = np.bincount(rows.users)
+        self._counts = counts[counts > 0]
+        self._starts = np.cumsum(self._counts) - self._counts
 
     def blocks(self, epoch: int) -> Iterator[Columns]:
         """Yields an epoch's blocks; a place's draw depends on seed, epoch and place."""
@@ -159,13 +151,8 @@ class PositivesByUser:
             )
             users = (which_user * len(self._starts)).astype(np.int64)
             within = (which_row * self._counts[users]).astype(np.int64)
-            rows = self._starts[users] + within
-            yield {
-                "users": self._users[rows],
-                "positives": self._items[rows],
-                "row_keys": mixing.draws(keys, places),
-                **{name: values[rows] for name, values in self.facts.items()},
-            }
+            chosen = self._by_user[self._starts[users] + within]
+            yield self._block(chosen, mixing.draws(keys, places))
 
 
 class TripletShards:
