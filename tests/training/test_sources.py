@@ -1,5 +1,6 @@
 """Triplets drawn in the graph and triplets that Beam drew are the same batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from tfcausal.evaluation.validation import validator
 from tfcausal.methods.base import Method
 from tfcausal.methods.dice import DICEOptions
 from tfcausal.methods.mf import MFOptions
+from tfcausal.methods.options import MethodOptions
+from tfcausal.methods.two_tower import TwoTowerOptions
 from tfcausal.schema.dataset import TRAINING_PARTS
 from tfcausal.training.options import TrainingOptions
 from tfcausal.training.trainer import train, training_batches
@@ -113,6 +116,22 @@ def test_users_count_alike_where_positives_are_drawn_by_user(
     ):
         assert (user, positive) in met
         assert not {(user, item) for item in negatives} & met
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("two_tower", TwoTowerOptions()),
+        ("dice", replace(DICE_OPTIONS, click_loss="softmax")),
+    ],
+)
+def test_batches_that_are_negatives_are_not_drawn_by_user(
+    dataset: CheckedDataset, name: str, given: MethodOptions
+) -> None:
+    model = methods.get(name).of_dataset(dataset, given)
+    training_batches(dataset, model, TrainingOptions())
+    with pytest.raises(InputError, match=f"must be each for {name} with a softmax"):
+        training_batches(dataset, model, TrainingOptions(draw_positives="by_user"))
 
 
 def test_same_vectors_after_training(dataset: CheckedDataset, tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ class ClickMethod(TripletMethod):
             return None
         return Uniform(self.options.num_negatives)
 
+    def has_batch_negatives(self) -> bool:
+        """Whether clicks are learned by softmax, also where pairs serve other terms."""
+        return self.options.click_loss == "softmax"
+
     def fold_queries(self, embedded: tf.Tensor) -> tf.Tensor:
         """Normalises where the score is a cosine."""
         return similar(embedded, self.causes(), self.options.similarity)[:, None, :]

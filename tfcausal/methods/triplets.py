@@ -125,6 +125,10 @@ class TripletMethod(Method):
     def negative_sampling(self) -> NegativeSampling | None:
         """Returns the law of the negatives; None if other rows of a batch serve."""
 
+    def has_batch_negatives(self) -> bool:
+        """Whether rows are negatives of each other, corrected by their share (logQ)."""
+        return self.negative_sampling() is None
+
     @abstractmethod
     def loss_terms(
         self, batch: TripletBatch, towers: Towers

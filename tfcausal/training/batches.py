@@ -119,6 +119,12 @@ def _of_triplets(
         )
     known = {name: read_fact(dataset, parts, name) for name in facts}
     by_user = options.draw_positives == "by_user"
+    if by_user and model.has_batch_negatives():
+        raise InputError(
+            f"`draw_positives` must be each for {model.registered_name} with a softmax "
+            "over the batch, which is corrected by how often items are among the rows; "
+            "got by_user."
+        )
     source = PositivesByUser if by_user else PositivesInMemory
     return TripletBatches(
         source(rows, known, seed=options.seed),

@@ -25,7 +25,8 @@ class TrainingOptions:
         draw_positives: "each" visits every training row once an epoch; "by_user" draws
             as many, a user evenly and then one of their rows, as the authors of
             LightGCN, PDA and MACR do: users count alike, however much they have met.
-            The latter not with triplets=shards, nor where users are histories.
+            The latter not with triplets=shards, nor where users are histories or
+            negatives are the batch.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         amsgrad: Whether Adam's denominator never falls.
