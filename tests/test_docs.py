@@ -8,7 +8,13 @@ import pytest
 from tfcausal import methods
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def anchors(path: Path) -> set[str]:
+    """Returns what can follow # in a link to a document, as GitHub names headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
 
 
 @pytest.mark.parametrize("name", methods.names())
@@ -23,5 +29,10 @@ def test_every_method_has_its_row(name: str) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).exists(), target
+    links = re.findall(
+        r"\]\(([^)#:]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8")
+    )
+    for target, anchor in links:
+        document = path.parent / target if target else path
+        assert document.exists(), target
+        assert not anchor or anchor in anchors(document), (target, anchor)
