@@ -26,6 +26,7 @@ def table(name: str) -> Table:
 
 _SOFTMAX = {"click_loss": "softmax", "similarity": "cosine", "embedding_dim": 64}
 _TEMPERED = tuned(1e-3, temperature=(0.1, 0.05, 0.2))
+_CONTRAST_TEMPERATURES = (0.2, 0.1, 0.5)
 _STRONG_CONTRASTS = {
     "embedding_dim": 64,
     "interest_weight": 1.0,
@@ -54,7 +55,17 @@ _INDUSTRY = Table(
             "dccl-bpr",
             "dccl",
             _STRONG_CONTRASTS,
-            tuned(1e-3, contrast_temperature=(0.2, 0.1, 0.5)),
+            tuned(1e-3, contrast_temperature=_CONTRAST_TEMPERATURES),
+        ),
+        Row(
+            "dccl-interest",
+            "dccl",
+            {"embedding_dim": 64, "conformity_weight": 0.0},
+            tuned(
+                1e-3,
+                interest_weight=(2.0, 1.0, 4.0),
+                contrast_temperature=_CONTRAST_TEMPERATURES,
+            ),
         ),
     ),
     calibrated=True,
