@@ -56,15 +56,16 @@ def unit(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("similarity", ["cosine", "product"])
 @pytest.mark.parametrize("filtered", ["dropped", "zeroed"])
-@pytest.mark.parametrize("contrast_rows", [0, 3, 7])
+@pytest.mark.parametrize(("contrast_rows", "conformity_dim"), [(0, 0), (3, 2), (7, 5)])
 def test_contrasts_weigh_and_filter_by_popularity(
-    contrast_rows: int, similarity: str, filtered: str
+    contrast_rows: int, conformity_dim: int, similarity: str, filtered: str
 ) -> None:
     model = make(
         contrast_similarity=similarity,
         filtered=filtered,
         contrast_temperature=0.7,
         contrast_rows=contrast_rows,
+        conformity_dim=conformity_dim,
     )
     compare = unit if similarity == "cosine" else np.asarray
     users, items = tables(model)
@@ -146,6 +147,22 @@ def test_each_contrast_teaches_its_own_cause() -> None:
             assert np.abs(dense[:, others]).max() == 0.0
 
 
+def test_a_contrast_of_weight_0_is_left_out() -> None:
+    for weights, terms in (
+        ({"conformity_weight": 0.0}, {"click", "interest"}),
+        ({"interest_weight": 0.0}, {"click", "conformity"}),
+    ):
+        model = make(**weights)
+        assert set(model.term_weights) == terms
+        assert set(model.loss_terms(batch(), model.towers(training=True))) == terms
+
+
+def test_causes_may_have_different_numbers_of_coordinates() -> None:
+    model = make(conformity_dim=1)
+    assert model.causes() == {"interest": slice(0, 4), "conformity": slice(4, 5)}
+    assert model.vectors().candidates.shape == (7, 5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -153,6 +170,7 @@ def test_each_contrast_teaches_its_own_cause() -> None:
         ({"click_loss": "hinge"}, r"click_loss.*hinge"),
         ({"similarity": "angle"}, r"similarity.*angle"),
         ({"contrast_rows": -1}, r"contrast_rows.*>= 0; got -1"),
+        ({"conformity_dim": -1}, r"conformity_dim.*>= 0; got -1"),
         ({"contrast_similarity": "angle"}, r"contrast_similarity.*angle"),
     ],
 )

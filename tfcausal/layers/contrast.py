@@ -15,9 +15,9 @@ from tfcausal.stats.negatives import Int64s
 class PopularityContrast(keras.layers.Layer):
     """What a user met against the rest of the batch, once for each of two causes.
 
-    The first half of the coordinates learns interest, most from unpopular items; the
-    second half learns conformity, most from popular ones and against items that are not
-    more popular.
+    The first coordinates learn interest, most from unpopular items; those after them
+    learn conformity, most from popular ones and against items that are not more
+    popular.
 
     Symbols: I_pop -> popularity over its largest value; w = exp(-I_pop)
     Reference: Zhao et al., Disentangled Causal Embedding with Contrastive Learning for
@@ -31,6 +31,7 @@ class PopularityContrast(keras.layers.Layer):
         temperature: float = 1.0,
         similarity: Similarity = "cosine",
         filtered: Filtered = "dropped",
+        interest_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         """Keeps the popularity of the items.
@@ -38,9 +39,11 @@ class PopularityContrast(keras.layers.Layer):
         Args:
             popularity: [num_items] int64 rows that have each item.
             temperature: What similarities are divided by, > 0.
-            similarity: "cosine" of each half, or "product".
+            similarity: "cosine" of each cause's coordinates, or "product".
             filtered: What becomes of more popular items in the contrast of conformity;
                 see `losses.in_batch.popularity_contrast`.
+            interest_dim: Number of the coordinates of interest; None for half of all,
+                as in the paper.
             **kwargs: For keras.layers.Layer.
         Raises:
             InputError: If the temperature is not above 0.
@@ -52,6 +55,7 @@ class PopularityContrast(keras.layers.Layer):
         self._temperature = temperature
         self._similarity = similarity
         self._filtered = filtered
+        self._interest_dim = interest_dim
 
     def call(
         self, queries: tf.Tensor, candidates: tf.Tensor, batch: InBatch
@@ -59,14 +63,14 @@ class PopularityContrast(keras.layers.Layer):
         """Returns the contrast of interest and that of conformity, [] float32 each.
 
         Args:
-            queries: [n, dim] float32 of each row's user, dim even.
+            queries: [n, dim] float32 of each row's user.
             candidates: [m, dim] float32 of the batch's distinct items.
             batch: What the rows of the batch have in common.
         """
-        half = queries.shape[-1] // 2
-        halves = {"interest": slice(0, half), "conformity": slice(half, 2 * half)}
-        users = similar(queries, halves, self._similarity) / self._temperature
-        items = similar(candidates, halves, self._similarity)
+        first = self._interest_dim or queries.shape[-1] // 2
+        causes = {"interest": slice(0, first), "conformity": slice(first, None)}
+        users = similar(queries, causes, self._similarity) / self._temperature
+        items = similar(candidates, causes, self._similarity)
         levels = tf.gather(self._share, batch.items)
         limits = tf.gather(levels, batch.columns)
         weights = tf.exp(-limits)
@@ -77,11 +81,11 @@ class PopularityContrast(keras.layers.Layer):
             "counts": batch.counts,
         }
         interest = popularity_contrast(
-            users[:, :half], items[:, :half], weights=weights / rows, **shared
+            users[:, :first], items[:, :first], weights=weights / rows, **shared
         )
         conformity = popularity_contrast(
-            users[:, half:],
-            items[:, half:],
+            users[:, first:],
+            items[:, first:],
             weights=(1 - weights) / rows,
             levels=levels,
             limits=limits,

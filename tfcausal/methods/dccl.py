@@ -46,7 +46,10 @@ class DCCLOptions(PopularityPairOptions):
     Symbols: alpha -> interest_weight; beta -> conformity_weight
 
     Attributes:
-        embedding_dim: Coordinates of each cause; a vector has twice as many.
+        embedding_dim: Coordinates of interest, and of conformity where nothing else is
+            said.
+        conformity_dim: Coordinates of conformity; 0 for as many as of interest, as in
+            the paper.
         learning_rate: Step size of the optimiser at the start.
         num_negatives: BPR: negatives for each positive.
         interest_weight: Weight of the contrast of interest; 0 is the paper's ablation
@@ -62,6 +65,7 @@ class DCCLOptions(PopularityPairOptions):
     """
 
     embedding_dim: int = 32
+    conformity_dim: int = 0
     learning_rate: float = 1e-3
     num_negatives: int = 1
     interest_weight: float = 0.1
@@ -84,8 +88,9 @@ class DCCLOptions(PopularityPairOptions):
         ):
             if getattr(self, name) not in get_args(kind):
                 raise unknown_name(name, getattr(self, name), get_args(kind))
-        if self.contrast_rows < 0:
-            raise InputError(f"`contrast_rows` must be >= 0; got {self.contrast_rows}.")
+        for name in ("contrast_rows", "conformity_dim"):
+            if getattr(self, name) < 0:
+                raise InputError(f"`{name}` must be >= 0; got {getattr(self, name)}.")
 
 
 @register("dccl")
@@ -103,6 +108,7 @@ class DCCL(ClickMethod):
             temperature=self.options.contrast_temperature,
             similarity=self.options.contrast_similarity,
             filtered=self.options.filtered,
+            interest_dim=self.options.embedding_dim,
         )
 
     def negative_sampling(self) -> NegativeSampling | None:
@@ -115,29 +121,30 @@ class DCCL(ClickMethod):
         """Returns interest, then conformity."""
         return {
             INTEREST: self.options.embedding_dim,
-            CONFORMITY: self.options.embedding_dim,
+            CONFORMITY: self.options.conformity_dim or self.options.embedding_dim,
         }
 
     def initial_term_weights(self) -> Mapping[str, float]:
-        """Returns the weights of the three terms."""
-        return {
-            "click": 1.0,
-            "interest": self.options.interest_weight,
-            "conformity": self.options.conformity_weight,
+        """Returns the weights of the click and of the contrasts that have any."""
+        contrasts = {
+            INTEREST: self.options.interest_weight,
+            CONFORMITY: self.options.conformity_weight,
         }
+        return {"click": 1.0} | {name: one for name, one in contrasts.items() if one}
 
     def loss_terms(
         self, batch: TripletBatch, towers: Towers
     ) -> Mapping[str, tf.Tensor]:
-        """Returns `click`, `interest` and `conformity`."""
+        """Returns `click`, `interest` and `conformity`; no contrast of weight 0."""
         found = InBatch.of(batch.users, batch.positives)
         queries, items = towers.users(batch.users), towers.items(found.items)
         interest, conformity = self._contrasts(batch, towers, queries, items, found)
-        return {
+        terms = {
             "click": self.click(batch, towers, queries, met=(found, items)),
-            "interest": interest,
-            "conformity": conformity,
+            INTEREST: interest,
+            CONFORMITY: conformity,
         }
+        return {name: terms[name] for name in self.term_weights}
 
     def _contrasts(
         self,
