@@ -60,9 +60,9 @@ _INDUSTRY = Table(
         Row(
             "dccl-interest",
             "dccl",
-            {"embedding_dim": 64, "conformity_weight": 0.0},
+            {"embedding_dim": 112, "conformity_dim": 16, "conformity_weight": 0.0},
             tuned(
-                1e-3,
+                1e-2,
                 interest_weight=(2.0, 1.0, 4.0),
                 contrast_temperature=_CONTRAST_TEMPERATURES,
             ),
