@@ -46,11 +46,14 @@ class PopularityContrast(keras.layers.Layer):
                 as in the paper.
             **kwargs: For keras.layers.Layer.
         Raises:
-            InputError: If the temperature is not above 0.
+            InputError: If the temperature is not above 0, or interest has no
+                coordinate.
         """
         super().__init__(**kwargs)
         if not temperature > 0:
             raise InputError(f"`contrast_temperature` must be > 0; got {temperature}.")
+        if interest_dim is not None and interest_dim < 1:
+            raise InputError(f"`interest_dim` must be >= 1; got {interest_dim}.")
         self._share = tf.constant(popularity / max(popularity.max(), 1), tf.float32)
         self._temperature = temperature
         self._similarity = similarity
@@ -66,8 +69,16 @@ class PopularityContrast(keras.layers.Layer):
             queries: [n, dim] float32 of each row's user.
             candidates: [m, dim] float32 of the batch's distinct items.
             batch: What the rows of the batch have in common.
+        Raises:
+            InputError: If no coordinate is left for conformity.
         """
-        first = self._interest_dim or queries.shape[-1] // 2
+        dim = queries.shape[-1]
+        first = self._interest_dim or dim // 2
+        if first >= dim:
+            raise InputError(
+                "`interest_dim` must leave a coordinate for conformity; got "
+                f"{first} of vectors with {dim}."
+            )
         causes = {"interest": slice(0, first), "conformity": slice(first, None)}
         users = similar(queries, causes, self._similarity) / self._temperature
         items = similar(candidates, causes, self._similarity)
