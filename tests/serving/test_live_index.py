@@ -109,7 +109,10 @@ def test_rebalance_folds_everything_in(live: LiveIndex) -> None:
     live.upsert([f"n{row}" for row in range(100)], some_vectors(100, 1))
     live.delete([f"i{row}" for row in range(300)])
     query = some_vectors(1, 5)
-    expected = dict(live.search(query, NUM_ITEMS - 200)[0])
+    left = [f"i{row}" for row in range(300, NUM_ITEMS)]
+    vectors = np.concatenate([some_vectors(NUM_ITEMS, 0)[300:], some_vectors(100, 1)])
+    items = [*left, *(f"n{row}" for row in range(100))]
+    expected = dict(zip(items, (vectors @ query[0]).tolist(), strict=True))
     live.rebalance()
     index = live.snapshot()
     assert (index.num_changed, len(index)) == (0, NUM_ITEMS - 200)
