@@ -9,7 +9,6 @@ import hashlib
 import math
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,10 @@ from beam_jobs.runtime.pipeline import call, promised_options, run_pipeline, sea
 from beam_jobs.runtime.report import Report
 from beam_jobs.transforms.recommend import RecommendBlock, RecommendPlan, read_asked
 from beam_jobs.transforms.vectors import CatalogueVectors
-from tfcausal.errors import InputError, unknown_name
+from tfcausal.errors import InputError
 from tfcausal.schema.exported import index_shard
 from tfcausal.schema.folders import staged_folder
+from tfcausal.schema.interventions import applied_weights
 from tfcausal.schema.manifest import Manifest, kind_of, read_manifest
 from tfcausal.schema.paths import as_path
 
@@ -124,7 +124,12 @@ def run(
     """
     vectors = read_manifest(as_path(options.vectors), kind="vectors")
     catalogue = CatalogueVectors.of(as_path(options.vectors), vectors)
-    weights = _all_weights(options, catalogue.causes, vectors.details["presets"])
+    weights = applied_weights(
+        catalogue.causes,
+        vectors.details["presets"],
+        options.weights(),
+        options.do or "",
+    )
     num_users, inputs = _asked_for(options, vectors)
     shards, indexes, of_index = _search(options, catalogue, vectors)
     inputs |= {"vectors": vectors.fingerprint} | of_index
@@ -157,25 +162,6 @@ def _build(plan: RecommendPlan, pipeline: Any) -> beam.PCollection:
         | "BlocksOfUsers" >> beam.Create(plan.units())
         | "RecommendBlock" >> beam.ParDo(RecommendBlock(plan))
     )
-
-
-def _all_weights(
-    options: RecommendOptions,
-    causes: Iterable[str],
-    presets: Mapping[str, Mapping[str, float]],
-) -> dict[str, float]:
-    """Returns the weight of every cause."""
-    given = options.weights()
-    for cause in given:
-        if cause not in causes:
-            raise unknown_name("cause", cause, causes)
-    if options.do is None:
-        named: Mapping[str, float] = {}
-    elif options.do in presets:
-        named = presets[options.do]
-    else:
-        raise unknown_name("do", options.do, presets)
-    return {cause: given.get(cause, 1.0) * named.get(cause, 1.0) for cause in causes}
 
 
 def _finish(

@@ -330,7 +330,7 @@ def test_command(vectors: Path, tmp_path: Path, capsys: Any) -> None:
         ({"weight": ("interest=1", "interest=2")}, "must name `interest` once"),
         ({"do": "as_traned"}, "Did you mean `as_trained`?"),
         ({"weight": ("interest=1e38",)}, "Scores must stay finite"),
-        ({"weight": ("interest=1e300",)}, "Scores must stay finite"),
+        ({"weight": ("interest=1e300",)}, "must be finite in float32; got 1e.300"),
     ],
 )
 def test_refusals(

@@ -1,8 +1,7 @@
-"""Tables of CauseRec.
+"""Tables of CauseRec, and its figure of users among items.
 
 Reference: Zhang et al., CauseRec: Counterfactual User Sequence Synthesis for Sequential
-Recommendation, SIGIR 2021, section 4.2. Its figure 3, a t-SNE of six users with ten
-items each, is not among them.
+Recommendation, SIGIR 2021, section 4.2.
 """
 
 from collections.abc import Mapping

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcausal.errors import InputError, unknown_name
+from tfcausal.errors import InputError
 from tfcausal.schema.exported import causes_of, find_version, ids_file
+from tfcausal.schema.interventions import applied_weights
 from tfcausal.schema.manifest import read_manifest, require_input
 from tfcausal.schema.vectors import Float32s
 from tfcausal.serving.index_files import read_ids
@@ -137,20 +138,7 @@ class Recommender:
         Raises:
             InputError: If there is no such cause or preset, or a weight is not finite.
         """
-        if do and do not in self.presets:
-            raise unknown_name("do", do, self.presets)
-        named = self.presets.get(do, {})
-        for cause, weight in weights.items():
-            if cause not in self.causes:
-                raise unknown_name("cause", cause, self.causes)
-            if not abs(weight) <= float(np.finfo(np.float32).max):
-                raise InputError(
-                    f"The weight of `{cause}` must be finite; got {weight}."
-                )
-        return {
-            cause: weights.get(cause, 1.0) * named.get(cause, 1.0)
-            for cause in self.causes
-        }
+        return applied_weights(self.causes, self.presets, weights, do)
 
     def recommend(
         self,
