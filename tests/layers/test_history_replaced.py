@@ -198,3 +198,26 @@ def test_substitutes_of_nothing_have_no_gradient(name: str) -> None:
             loss, memory, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         assert not tf.convert_to_tensor(gradient).numpy().any()
+
+
+def test_concepts_that_look_at_one_item_alone_stay_finite() -> None:
+    encoder, rows = reading(READERS["mean"][0](3), 5), histories()
+    encoder.concepts.heads.assign(encoder.concepts.heads * 1e4)
+    vectors, exists = padded(rows)
+    substitutes = tf.constant(
+        np.random.default_rng(13).normal(size=(SIZE, DIM)), tf.float32
+    )
+    changes, places = replacements(rows)
+    with tf.GradientTape() as tape:
+        tape.watch([vectors, substitutes])
+        found = encoder.encode_replaced(
+            vectors,
+            exists,
+            tf.constant(changes),
+            substitutes,
+            tf.constant(places[changes]),
+        )
+        loss = tf.reduce_sum(found)
+    sources = [vectors, substitutes, *encoder.trainable_variables]
+    for value in (found, *tape.gradient(loss, sources)):
+        assert np.isfinite(tf.convert_to_tensor(value).numpy()).all()

@@ -11,7 +11,12 @@ from tfcausal.layers.history import (
     require_positive,
     without_pads,
 )
-from tfcausal.samplers.counterfactuals import substituted
+from tfcausal.layers.history_mean import MeanEncoder
+from tfcausal.samplers.counterfactuals import (
+    samples_of,
+    substituted,
+    sums_of_samples,
+)
 
 
 class AttentionEncoder(HistoryEncoder):
@@ -219,18 +224,24 @@ class ConceptEncoder(HistoryEncoder):
     ) -> tf.Tensor:
         """Encodes samples with the attention's logits found once for each item."""
         vectors = without_pads(vectors, exists)
+        logits = self.concepts.logits(vectors)
+        came_logits = tf.gather(self.concepts.logits(memory), places)
+        came = tf.gather(memory, places)
+        if isinstance(self.reader, MeanEncoder):
+            # What the concepts take of an item in the mean, their mean takes of it.
+            stayed, shares = _mean_attention(logits, came_logits, exists, replaced)
+            kept = tf.reshape(tf.matmul(stayed, vectors), [-1, self.dim])
+            return self.reader.read(
+                kept + sums_of_samples(shares[:, None] * came, replaced)
+            )
         num_samples, length = replaced.shape[1:]
-        logits = substituted(
-            self.concepts.logits(vectors),
-            replaced,
-            tf.gather(self.concepts.logits(memory), places),
-        )
         exists = tf.repeat(exists, num_samples, axis=0)
+        changed = substituted(logits, replaced, came_logits)
         weights = _attention(
-            tf.reshape(logits, [-1, length, self.concepts.num_queries]), exists
+            tf.reshape(changed, [-1, length, self.concepts.num_queries]), exists
         )
-        changed = substituted(vectors, replaced, tf.gather(memory, places))
-        concepts = tf.matmul(weights, tf.reshape(changed, [-1, length, self.dim]))
+        items = substituted(vectors, replaced, came)
+        concepts = tf.matmul(weights, tf.reshape(items, [-1, length, self.dim]))
         return self.reader(concepts, self.exists(exists))
 
     def get_config(self) -> dict[str, Any]:
@@ -258,3 +269,42 @@ def _attention(logits: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
     masked = tf.where(items, tf.transpose(logits, [0, 2, 1]), logits.dtype.min)
     # Without any item the softmax is even over the pads.
     return tf.where(items, tf.nn.softmax(masked), 0.0)
+
+
+_HIGHEST = 60.0
+"""What a logit may be above another for their exponentials to have a sum."""
+_SMALLEST = 1e-30
+"""A sum below this is that of a history without items."""
+
+
+def _mean_attention(
+    logits: tf.Tensor, came: tf.Tensor, exists: tf.Tensor, replaced: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns what all heads take of each item in the mean, in samples of histories.
+
+    A softmax's sum is that of what stayed and that of what came, so that no sample is
+    made. Exact while no item that came is above all of its history's by more than
+    `_HIGHEST`, nor all that is left below what went by 80.
+
+    Args:
+        logits: [n, length, heads] float32 of each history's items.
+        came: [m, heads] float32 of the substitutes.
+        exists: [n, length] bool.
+        replaced: [n, num_samples, length] bool, m of them true.
+    Returns:
+        [n, num_samples, length] float32, 0 at pads and where an item was replaced; and
+        [m] float32 of the substitutes.
+    """
+    items = exists[:, :, None]
+    peaks = tf.reduce_max(tf.where(items, logits, logits.dtype.min), axis=1)
+    peaks = tf.stop_gradient(peaks)
+    own = tf.exp(tf.where(items, logits - peaks[:, None], float("-inf")))
+    above = came - tf.gather(peaks, tf.where(replaced)[:, 0])
+    new = tf.exp(tf.minimum(above, _HIGHEST))
+    stays = tf.cast(~replaced, own.dtype)
+    sums = tf.matmul(stays, own)
+    sums += tf.reshape(sums_of_samples(new, replaced), tf.shape(sums))
+    scales = 1 / (came.shape[1] * tf.maximum(sums, _SMALLEST))
+    of_samples = tf.reshape(scales, [-1, came.shape[1]])
+    shares = tf.reduce_sum(new * tf.gather(of_samples, samples_of(replaced)), axis=1)
+    return stays * tf.matmul(scales, own, transpose_b=True), shares
