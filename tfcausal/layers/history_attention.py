@@ -271,10 +271,9 @@ def _attention(logits: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
     return tf.where(items, tf.nn.softmax(masked), 0.0)
 
 
-_HIGHEST = 60.0
-"""What a logit may be above another for their exponentials to have a sum."""
-_SMALLEST = 1e-30
-"""A sum below this is that of a history without items."""
+_FARTHEST = 300.0
+"""Logits farther apart than this count as so far; the squares of their exponentials,
+which gradients have, are still numbers in float64."""
 
 
 def _mean_attention(
@@ -283,8 +282,8 @@ def _mean_attention(
     """Returns what all heads take of each item in the mean, in samples of histories.
 
     A softmax's sum is that of what stayed and that of what came, so that no sample is
-    made. Exact while no item that came is above all of its history's by more than
-    `_HIGHEST`, nor all that is left below what went by 80.
+    made. All samples of a history share the largest logit of its items, beside which
+    what is left may be small: hence float64, and `_FARTHEST`.
 
     Args:
         logits: [n, length, heads] float32 of each history's items.
@@ -295,16 +294,23 @@ def _mean_attention(
         [n, num_samples, length] float32, 0 at pads and where an item was replaced; and
         [m] float32 of the substitutes.
     """
-    items = exists[:, :, None]
+    items, heads = exists[:, :, None], came.shape[1]
     peaks = tf.reduce_max(tf.where(items, logits, logits.dtype.min), axis=1)
     peaks = tf.stop_gradient(peaks)
-    own = tf.exp(tf.where(items, logits - peaks[:, None], float("-inf")))
-    above = came - tf.gather(peaks, tf.where(replaced)[:, 0])
-    new = tf.exp(tf.minimum(above, _HIGHEST))
+    # Behind `where` a pad's exponential would still have a gradient, NaN if it is inf.
+    below = tf.where(items, logits - peaks[:, None], -_FARTHEST)
+    below = tf.maximum(below, -_FARTHEST)
+    above = tf.minimum(came - tf.gather(peaks, tf.where(replaced)[:, 0]), _FARTHEST)
+    own = tf.where(items, tf.exp(tf.cast(below, tf.float64)), 0.0)
+    new = tf.exp(tf.cast(above, tf.float64))
     stays = tf.cast(~replaced, own.dtype)
     sums = tf.matmul(stays, own)
     sums += tf.reshape(sums_of_samples(new, replaced), tf.shape(sums))
-    scales = 1 / (came.shape[1] * tf.maximum(sums, _SMALLEST))
-    of_samples = tf.reshape(scales, [-1, came.shape[1]])
-    shares = tf.reduce_sum(new * tf.gather(of_samples, samples_of(replaced)), axis=1)
-    return stays * tf.matmul(scales, own, transpose_b=True), shares
+    # Only a history without items has a sum of 0; what it is divided by is no matter.
+    scales = 1 / (heads * tf.where(sums > 0, sums, 1.0))
+    of_samples = tf.gather(tf.reshape(scales, [-1, heads]), samples_of(replaced))
+    stayed = stays * tf.matmul(scales, own, transpose_b=True)
+    return (
+        tf.cast(stayed, logits.dtype),
+        tf.cast(tf.reduce_sum(new * of_samples, axis=1), logits.dtype),
+    )

@@ -126,11 +126,11 @@ def sums_of_samples(values: tf.Tensor, replaced: tf.Tensor) -> tf.Tensor:
     """Adds up what stands for the replaced concepts of each sample.
 
     Args:
-        values: [m, dim] float32, in the order of `tf.where(replaced)`.
+        values: [m, dim] float, in the order of `tf.where(replaced)`.
         replaced: [n, num_samples, length] bool, m of them true; num_samples is known
             in the graph.
     Returns:
-        [n * num_samples, dim] float32, zeros for a sample with nothing replaced.
+        [n * num_samples, dim] float, zeros for a sample with nothing replaced.
     """
     samples = tf.shape(replaced)[0] * replaced.shape[1]
     return tf.math.unsorted_segment_sum(values, samples_of(replaced), samples)
