@@ -300,7 +300,8 @@ def _mean_attention(
     # Behind `where` a pad's exponential would still have a gradient, NaN if it is inf.
     below = tf.where(items, logits - peaks[:, None], -_FARTHEST)
     below = tf.maximum(below, -_FARTHEST)
-    above = tf.minimum(came - tf.gather(peaks, tf.where(replaced)[:, 0]), _FARTHEST)
+    above = came - tf.gather(peaks, tf.where(replaced)[:, 0])
+    above = tf.clip_by_value(above, -_FARTHEST, _FARTHEST)
     own = tf.where(items, tf.exp(tf.cast(below, tf.float64)), 0.0)
     new = tf.exp(tf.cast(above, tf.float64))
     stays = tf.cast(~replaced, own.dtype)
