@@ -210,3 +210,19 @@ def test_substitutes_of_nothing_have_no_gradient(name: str) -> None:
             loss, memory, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         assert not tf.convert_to_tensor(gradient).numpy().any()
+
+
+def test_a_history_replaced_by_one_item_alone_is_that_item() -> None:
+    encoder = sharp(300)
+    vectors, exists = padded(histories())
+    memory = np.random.default_rng(13).normal(size=(SIZE, DIM)).astype(np.float32)
+    changes = np.repeat(exists.numpy()[:, None], SIZE, axis=1)
+    places = np.broadcast_to(np.arange(SIZE)[:, None], changes.shape)[changes]
+    found = encoder.encode_replaced(
+        vectors, exists, tf.constant(changes), tf.constant(memory), tf.constant(places)
+    )
+    alone = encoder(tf.constant(memory[:, None]), tf.ones([SIZE, 1], tf.bool))
+    by_row = found.numpy().reshape(len(vectors), SIZE, DIM)
+    some = exists.numpy().any(axis=1)
+    expected = np.broadcast_to(alone[:, 0], by_row[some].shape)
+    np.testing.assert_allclose(by_row[some], expected, rtol=1e-4, atol=1e-5)
