@@ -24,7 +24,7 @@ from tfcausal.stats.selection import Bools
 from tfcausal.stats.sequences import PAD
 
 WHERE, WHAT = "noise places", "noise items"
-CONCEPT_AUC = "concept_auc"
+NOISE, CONCEPT_AUC = "noise", "concept_auc"
 _BLOCK_ROWS = 8_192
 
 
@@ -140,7 +140,7 @@ def noise_curve(
 
         queries = in_blocks(queries_of, len(histories))
         found = evaluate(replace(vectors, queries=queries), against, protocol)
-        point = {"noise": float(share), **found.metrics}
+        point = {NOISE: float(share), **found.metrics}
         places = noise_places(histories, share, seed=seed)
         auc = concept_auc(vectors.candidates, noisy, places, against.positives)
         curve.append(point if auc is None else {**point, CONCEPT_AUC: auc})

@@ -1,14 +1,17 @@
-"""A reproduction as a picture: bars, lines over an axis, maps of items."""
+"""Figures as pictures: bars, lines over an axis, maps of items and of users."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfcausal.data.interactions import CheckedDataset, read_popularity
 from tfcausal.errors import InputError
+from tfcausal.evaluation.metrics import Float64s
 from tfcausal.evaluation.validation import evaluation_set
 from tfcausal.reports.pictures import save_item_map, save_user_map
 from tfcausal.reports.reproduction import Reproduction
+from tfcausal.reports.robustness import NoiseLine
 from tfcausal.reports.rows import Axis
 from tfcausal.schema.dataset import TEST
 
@@ -62,6 +65,31 @@ def write_plots(found: Reproduction, dataset: CheckedDataset, path: Path) -> lis
     return written
 
 
+def write_noise_plot(
+    lines: Sequence[NoiseLine], metric: str, split: str, path: Path
+) -> None:
+    """Draws a metric over the share of random clicks, a line for each setting.
+
+    Args:
+        lines: At least one.
+        metric: What to draw.
+        split: Part of the split that it was measured on.
+        path: The file, PNG; its folder is made where it is not there.
+    """
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for line in lines:
+        means, deviations = line.mean(metric), line.deviation(metric)
+        _draw_line(axes, line.name, line.shares, means, deviations)
+    axes.set_xlabel("share of random clicks in histories")
+    axes.set_ylabel(f"{metric} on {split}")
+    figure.legend(loc="outside lower center", fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
 def _draw_bars(found: Reproduction, figure: Any) -> None:
     names = [result.name for result in found.rows]
     figure.set_size_inches(7, 1 + 0.4 * len(names))
@@ -82,15 +110,20 @@ def _draw_lines(found: Reproduction, figure: Any, axis: Axis) -> None:
     panels = figure.subplots(1, len(axis.metrics), squeeze=False)[0]
     for axes, metric in zip(panels, axis.metrics, strict=True):
         for name, line in found.lines().items():
-            axes.errorbar(
-                list(line),
-                [result.mean(metric) for result in line.values()],
-                yerr=[result.deviation(metric) for result in line.values()],
-                marker="o",
-                capsize=3,
-                label=name,
-            )
+            means = [result.mean(metric) for result in line.values()]
+            deviations = [result.deviation(metric) for result in line.values()]
+            _draw_line(axes, name, list(line), means, deviations)
         axes.set_xlabel(axis.name)
         axes.set_ylabel(f"{metric} on test")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+
+def _draw_line(
+    axes: Any,
+    name: str,
+    points: Sequence[float],
+    means: Sequence[float] | Float64s,
+    deviations: Sequence[float] | Float64s,
+) -> None:
+    axes.errorbar(points, means, yerr=deviations, marker="o", capsize=3, label=name)
