@@ -10,13 +10,17 @@ from typing import Any
 from tfcausal import keras_compat as keras_compat  # sets what TensorFlow must find
 
 _MODULES = {
+    "AttentionEncoder": "tfcausal.layers.history_attention",
     "Calibration": "tfcausal.evaluation.calibration",
     "CausalVectors": "tfcausal.schema.vectors",
     "Curriculum": "tfcausal.training.callbacks",
     "InBatch": "tfcausal.samplers.in_batch",
     "InBatchSoftmax": "tfcausal.layers.softmax",
     "InputError": "tfcausal.errors",
+    "MeanEncoder": "tfcausal.layers.history_mean",
     "PopularityContrast": "tfcausal.layers.contrast",
+    "RecurrentEncoder": "tfcausal.layers.history_recurrent",
+    "RoutingEncoder": "tfcausal.layers.history_routing",
     "RowSparseAdam": "tfcausal.training.optimizers",
     "TrainWindow": "tfcausal.data.train_window",
     "TrainingOptions": "tfcausal.training.options",
@@ -37,13 +41,17 @@ _MODULES = {
 }
 
 __all__ = [  # the names come from __getattr__
+    "AttentionEncoder",
     "Calibration",
     "CausalVectors",
     "Curriculum",
     "InBatch",
     "InBatchSoftmax",
     "InputError",
+    "MeanEncoder",
     "PopularityContrast",
+    "RecurrentEncoder",
+    "RoutingEncoder",
     "RowSparseAdam",
     "TrainWindow",
     "TrainingOptions",

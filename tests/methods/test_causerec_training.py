@@ -41,7 +41,7 @@ def two_batches(dataset: CheckedDataset) -> list[dict[str, tf.Tensor]]:
     return list(batches.dataset(0, 1).take(2))
 
 
-@pytest.mark.parametrize("level", ["item", "interest"])
+@pytest.mark.parametrize("level", ["item", "interest", "hierarchical"])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_learns(
     dataset: CheckedDataset,

@@ -43,6 +43,11 @@ MAX_LENGTH = 6
 NAMES = [
     name for name in methods.names() if issubclass(methods.get(name), HistoryMethod)
 ]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in NAMES),
+    *(("causerec", {"level": level}) for level in ("none", "interest", "hierarchical")),
+    ("comirec", {"extraction": "routing"}),
+]
 OPTIONS = TrainingOptions(
     seed=7, epochs=2, batch_size=64, monitor="recall@20", steps_per_execution=4
 )
@@ -181,11 +186,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
     return open_dataset(root)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "changes"), VARIANTS)
 def test_queries_of_all_users_are_those_of_their_histories(
-    dataset: CheckedDataset, name: str
+    dataset: CheckedDataset, name: str, changes: dict[str, Any]
 ) -> None:
-    model = methods.get(name).of_dataset(dataset, small(name), seed=2)
+    model = methods.get(name).of_dataset(dataset, small(name, **changes), seed=2)
     assert isinstance(model, HistoryMethod)
     histories = read_histories(dataset, MAX_LENGTH)
     vectors = model.vectors()

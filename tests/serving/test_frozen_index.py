@@ -39,10 +39,14 @@ Signatures = Mapping[str, Callable[..., Any]]
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Signatures, Signatures]:
+    return made_pair(tmp_path_factory.mktemp("pair"), *request.param)
+
+
+def made_pair(
+    folder: Path, num_queries: int, settings: IndexSettings
+) -> tuple[Signatures, Signatures]:
     """The stock model's signatures and the frozen one's, both saved and loaded."""
-    num_queries, settings = request.param
     vectors = random_vectors(NUM_USERS, NUM_ITEMS, num_queries=num_queries)
-    folder = tmp_path_factory.mktemp("pair")
     names = {"u": NUM_USERS, "i": NUM_ITEMS}
     for kind, count in names.items():
         lines = [f"{kind}{index}\n" for index in range(1, count)]
@@ -102,6 +106,21 @@ def test_has_the_stock_models_form(pair: tuple[Signatures, Signatures]) -> None:
         assert (found[name].shape, found[name].dtype) == (values.shape, values.dtype)
     np.testing.assert_array_equal(found["known_user"], expected["known_user"])
     np.testing.assert_array_equal(found["count"], expected["count"])
+
+
+@pytest.mark.parametrize("num_queries", [1, 3])
+def test_without_leaves_lists_are_those_of_exact_search(
+    tmp_path: Path, num_queries: int
+) -> None:
+    stock, frozen = made_pair(tmp_path, num_queries, IndexSettings())
+    users = [f"u{user}" for user in range(1, NUM_USERS)]
+    for weight in (0.0, 1.0, 2.0):
+        inputs = request_of(users, k=30, conformity_weight=[weight] * len(users))
+        expected, found = stock["recommend"](**inputs), frozen["recommend"](**inputs)
+        np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-5)
+        for served, wanted in zip(found["item_id"], expected["item_id"], strict=True):
+            # Scores that are alike but for rounding may change places.
+            assert set(served) == set(wanted)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0, 2.0])

@@ -36,8 +36,14 @@ from tfcausal.training.run import Run
 
 import tensorflow as tf  # isort: skip
 
-HISTORY_METHODS = [
-    name for name in methods.names() if issubclass(methods.get(name), HistoryMethod)
+VARIANTS: list[tuple[str, dict[str, str]]] = [
+    *(
+        (name, {})
+        for name in methods.names()
+        if issubclass(methods.get(name), HistoryMethod)
+    ),
+    *(("causerec", {"level": level}) for level in ("none", "interest", "hierarchical")),
+    ("comirec", {"extraction": "routing"}),
 ]
 
 
@@ -450,11 +456,16 @@ def test_a_failed_verification_leaves_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 9])
-@pytest.mark.parametrize("name", HISTORY_METHODS)
+@pytest.mark.parametrize(("name", "changes"), VARIANTS)
 def test_every_method_of_histories_is_exported(
-    tmp_path: Path, dataset: CheckedDataset, name: str, length: int
+    tmp_path: Path,
+    dataset: CheckedDataset,
+    name: str,
+    changes: dict[str, str],
+    length: int,
 ) -> None:
-    run = train_small(dataset, name, tmp_path / "run", 1, max_length=length)
+    more = {**changes, "max_length": length}
+    run = train_small(dataset, name, tmp_path / "run", 1, **more)
     version = export(run, name, tmp_path, calibration=calibration(0.5, -0.5))
     signatures = tf.saved_model.load(str(version)).signatures
     nobody = tf.zeros([0, 3], tf.string)

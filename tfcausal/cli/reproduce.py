@@ -360,7 +360,8 @@ def _print(found: "Reproduction") -> None:
     if found.table.axis is None:
         metrics = [*found.table.shown, SECONDS]
         if console.width < WIDTH_OF_ALL:
-            metrics = ["recall@20", "ndcg@20", "popularity@20"]
+            k = _printed_cut_off(found)
+            metrics = [f"recall@{k}", f"ndcg@{k}", "popularity@20"]
         lines = (
             [name, whose, *(cells[metric] for metric in metrics)]
             for name, whose, cells in beside(found)
@@ -371,3 +372,14 @@ def _print(found: "Reproduction") -> None:
             show(f"{title}\n{metric}", *over_axis(found, found.table.axis, metric))
     for note in (*calibrations(found), *found.table.notes, *map_commands(found)):
         console.print(note, highlight=False, soft_wrap=True)
+
+
+def _printed_cut_off(found: "Reproduction") -> int:
+    """Returns 20, or 50 where that is the only one that the paper prints."""
+    printed = {
+        metric
+        for result in found.rows
+        for figures in result.row.published.values()
+        for metric in figures
+    }
+    return 50 if "recall@50" in printed and "recall@20" not in printed else 20

@@ -1,6 +1,7 @@
 """Options that methods share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import inf
 from typing import Literal, get_args
 
 from tfcausal.errors import InputError, unknown_name
@@ -28,6 +29,14 @@ class MethodOptions:
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise InputError(f"`learning_rate` must be > 0; got {self.learning_rate}.")
+        # A loss of negative weight has no least value.
+        for option in fields(self):
+            given = getattr(self, option.name)
+            if option.name.endswith("_weight") and not 0 <= given < inf:
+                raise InputError(
+                    f"`{option.name}` must be a number >= 0; got {given}. 0 leaves "
+                    "its term out."
+                )
 
 
 @dataclass(frozen=True)
