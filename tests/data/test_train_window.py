@@ -71,6 +71,9 @@ def test_the_window_counts_what_the_rows_say(dataset: CheckedDataset) -> None:
         [row[1] for row in rows if not row[3]], minlength=dataset.num_items
     )
     np.testing.assert_array_equal(window.popularity, counts)
+    drawn = np.bincount([row[1] for row in rows], minlength=dataset.num_items)
+    np.testing.assert_array_equal(window.drawn, drawn)
+    assert (drawn > counts).any()
     assert len(window.read_rows(TRAINING_PARTS)) == len(rows)
     slots = window.read_slots()
     begins = slot_begins(dataset)

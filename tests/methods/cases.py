@@ -70,6 +70,7 @@ def window(
     popularity: list[int],
     rows: list[int] | None = None,
     slots: SlotPopularity | None = None,
+    drawn: list[int] | None = None,
 ) -> TrainWindow:
     """Describes training rows of one user each, with the items `rows`."""
     items = np.asarray(rows or [], np.int32)
@@ -81,6 +82,7 @@ def window(
 
     return TrainWindow(
         np.asarray(popularity, np.int64),
+        np.asarray(drawn or popularity, np.int64),
         lambda _: met,
         read_slots,
         lambda length: np.zeros((NUM_USERS, length), np.int32),

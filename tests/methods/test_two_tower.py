@@ -12,6 +12,8 @@ from tfcausal.methods.two_tower import TwoTowerOptions
 import tensorflow as tf  # isort: skip
 
 POPULARITY = np.asarray([0, 40, 7, 1, 0, 12, 3])
+# Rows of the intervened part are drawn too.
+DRAWN = np.asarray([0, 42, 9, 4, 2, 13, 8])
 USERS = [2, 3, 2, 1, 4, 3]
 ITEMS = [1, 5, 6, 1, 2, 5]
 
@@ -23,14 +25,18 @@ def test_click_is_the_corrected_cross_entropy(similarity: str, log_q: float) -> 
         embedding_dim=4, similarity=similarity, temperature=0.3, log_q=log_q
     )
     model = methods.get("two_tower")(
-        options, num_users=5, num_items=7, window=window(POPULARITY.tolist()), seed=1
+        options,
+        num_users=5,
+        num_items=7,
+        window=window(POPULARITY.tolist(), drawn=DRAWN.tolist()),
+        seed=1,
     )
     users = model.users.table.numpy().astype(np.float64)
     items = model.items.table.numpy().astype(np.float64)
     if similarity == "cosine":
         users /= np.linalg.norm(users, axis=1, keepdims=True)
         items /= np.linalg.norm(items, axis=1, keepdims=True)
-    share = np.maximum(POPULARITY, 1) / np.maximum(POPULARITY, 1).sum()
+    share = np.maximum(DRAWN, 1) / np.maximum(DRAWN, 1).sum()
     total = 0.0
     for user, item in zip(USERS, ITEMS, strict=True):
         met = {i for u, i in zip(USERS, ITEMS, strict=True) if u == user}

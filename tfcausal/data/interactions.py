@@ -155,9 +155,13 @@ def read_vocabulary(path: Path) -> pa.Array:
     return pq.read_table(path, columns=[id_column])[id_column].combine_chunks()
 
 
-def read_popularity(dataset: CheckedDataset) -> Int64s:
+def read_popularity(dataset: CheckedDataset, *, intervened: bool = False) -> Int64s:
     """Reads how often each item was met in the train window.
 
+    Args:
+        dataset: A data set whose popularity is counted.
+        intervened: Whether the rows of `train_intervened` count too. They are drawn
+            evenly over the items and say nothing of how popular these are.
     Returns:
         [num_items] int64, row order is the index.
     Raises:
@@ -166,10 +170,11 @@ def read_popularity(dataset: CheckedDataset) -> Int64s:
     folder = dataset.folder.popularity
     manifest = read_manifest(folder, kind="popularity")
     require_input(manifest, "splits", dataset.splits.fingerprint, folder)
+    counts = [columns.POPULARITY, columns.POPULARITY_INTERVENED][: 1 + intervened]
     table = pq.read_table(
-        folder / "popularity.parquet", columns=[columns.ITEM, columns.POPULARITY]
+        folder / "popularity.parquet", columns=[columns.ITEM, *counts]
     )
-    popularity: Int64s = table[columns.POPULARITY].to_numpy()
+    popularity: Int64s = np.sum([table[count].to_numpy() for count in counts], axis=0)
     if len(popularity) != dataset.num_items:
         raise InputError(
             f"`{folder}` must have a row for each of {dataset.num_items} items; got "

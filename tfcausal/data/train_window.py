@@ -48,13 +48,16 @@ class TrainWindow:
     """The training rows as a whole; what is large is read only when it is asked for.
 
     Attributes:
-        popularity: [num_items] int64 interactions of each item.
+        popularity: [num_items] int64 interactions of each item in `train`.
+        drawn: [num_items] int64 rows of each item that batches are drawn from, which
+            are those of `train_intervened` too.
         read_rows: Reads the rows of some parts, users and items, such as for a graph.
         read_slots: Reads the popularity in time slots.
         read_histories: Reads each user's last items, so many; see `histories`.
     """
 
     popularity: Int64s
+    drawn: Int64s
     read_rows: Callable[[Sequence[str]], Interactions]
     read_slots: Callable[[], SlotPopularity]
     read_histories: Callable[[int], Int32s]
@@ -68,6 +71,7 @@ class TrainWindow:
         """
         return cls(
             read_popularity(dataset),
+            read_popularity(dataset, intervened=True),
             lambda parts: read_part(dataset.folder, dataset.parts(parts)),
             lambda: _read_slots(dataset),
             # They are asked for at each validation.

@@ -35,7 +35,8 @@ class InBatchSoftmax(keras.layers.Layer):
         """Keeps the correction.
 
         Args:
-            popularity: [num_items] int64 rows that have each item.
+            popularity: [num_items] int64 rows that have each item, of all that batches
+                are drawn from.
             temperature: What scores are divided by, > 0.
             log_q: How much of the correction is applied: 1 for all, 0 for none.
             **kwargs: For keras.layers.Layer.

@@ -24,7 +24,7 @@ class ClickMethod(TripletMethod):
         """Makes the loss of clicks where it is the softmax."""
         if self.options.click_loss == "softmax":
             self.softmax = InBatchSoftmax(
-                self.window.popularity,
+                self.window.drawn,
                 temperature=self.options.temperature,
                 log_q=self.options.log_q,
             )

@@ -56,7 +56,7 @@ class TwoTower(TripletMethod):
     def make_weights(self) -> None:
         """Makes the loss, which knows the items' shares."""
         self.softmax = InBatchSoftmax(
-            self.window.popularity,
+            self.window.drawn,
             temperature=self.options.temperature,
             log_q=self.options.log_q,
         )
