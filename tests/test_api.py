@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import tfcausal
+from tests.datasets import write_dataset
+from tests.runs import random_vectors, write_run
 
 
 def test_every_public_name_exists() -> None:
@@ -24,3 +26,11 @@ def test_import_is_cheap() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_folders_may_be_texts(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data")
+    assert tfcausal.open_dataset(str(tmp_path / "data")) == dataset
+    vectors = random_vectors(dataset.num_users, dataset.num_items)
+    run = write_run(tmp_path / "run", dataset, vectors)
+    assert tfcausal.load_run(str(tmp_path / "run")) == run

@@ -68,14 +68,16 @@ class CheckedDataset:
         return [name for name in names if self.folder.part(name).is_dir()]
 
 
-def open_dataset(root: Path) -> CheckedDataset:
+def open_dataset(root: Path | str) -> CheckedDataset:
     """Opens a data set that has been ingested and split.
 
+    Args:
+        root: Its folder.
     Raises:
         InputError: If a manifest is missing or the split is of another data set.
     """
-    folder = DatasetFolder(root)
-    manifest = read_manifest(root, kind="dataset")
+    folder = DatasetFolder(Path(root))
+    manifest = read_manifest(folder.root, kind="dataset")
     splits = read_manifest(folder.splits, kind="splits")
     require_input(splits, "dataset", manifest.fingerprint, folder.splits)
     return CheckedDataset(folder, manifest, splits)

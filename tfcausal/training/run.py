@@ -65,12 +65,15 @@ class Run:
         return self.folder / "calibration.json"
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path | str) -> Run:
     """Opens a finished run.
 
+    Args:
+        folder: Its folder.
     Raises:
         InputError: If there is none, or its training has not ended.
     """
+    folder = Path(folder)
     if not (folder / "manifest.json").is_file():
         state = "not finished" if (folder / "run.json").is_file() else "not there"
         raise InputError(
