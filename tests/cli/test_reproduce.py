@@ -184,6 +184,24 @@ def test_one_seed_is_one(found: dict[str, Any], call: tuple[object, ...]) -> Non
     assert " 1 seed " in " ".join(output("reproduce", *call).split())
 
 
+def test_the_screen_has_the_cut_off_that_the_paper_prints(
+    found: dict[str, Any], call: tuple[object, ...], place: Path
+) -> None:
+    assert "recall@20" in output("reproduce", *call)
+    small = {"num_sampled": 30, "memory_size": 50}
+    table = output(
+        "reproduce",
+        "causerec-table6",
+        *call[1:3],
+        *("--trials=1", "--seeds=1", "--epochs=1", "--row=concepts-4"),
+        *(f"--set={name}={value}" for name, value in small.items()),
+        "--set=batch_size=256",
+    )
+    assert "recall@50" in table
+    assert "recall@20" not in table
+    assert "0.1000" in table
+
+
 def test_a_training_that_was_lost_is_done_again_alike(
     found: dict[str, Any], call: tuple[object, ...], place: Path
 ) -> None:

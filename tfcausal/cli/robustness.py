@@ -138,7 +138,9 @@ def _print(lines: Sequence["NoiseLine"], metric: str, title: str) -> None:
         for share in shares:
             table.add_column(share, justify="right")
         table.add_column(f"lost, {shares[0]} to {shares[-1]}", justify="right")
-        table.add_row(metric, *_cells(line.mean(metric)), f"{line.lost(metric):.1%}")
+        lost = line.lost(metric)
+        share_lost = "-" if math.isnan(lost) else f"{lost:.1%}"
+        table.add_row(metric, *_cells(line.mean(metric)), share_lost)
         if len(line.runs) > 1:
             table.add_row("deviation", *_cells(line.deviation(metric)))
         table.add_row("concept AUC", *_cells(line.mean(CONCEPT_AUC)))
