@@ -12,6 +12,8 @@ from tfcausal.reports.robustness import NoiseLine, noise_lines, settings_of
 from tfcausal.schema.manifest import Manifest
 from tfcausal.training.run import Run
 
+LONG = "causerec " + " ".join(f"an_option_of_it={number}" for number in range(20))
+
 
 def run(name: str, method: str = "causerec", splits: str = "a", **options: Any) -> Run:
     return Run(
@@ -97,7 +99,7 @@ def test_each_line_is_drawn(tmp_path: Path) -> None:
 
     lines = [
         NoiseLine(name, (run(name),), (curve(*recalls),))
-        for name, recalls in (("one", (0.5, 0.4, 0.1)), ("other", (0.3, 0.25, 0.2)))
+        for name, recalls in (("one", (0.5, 0.4, 0.1)), (LONG, (0.3, 0.25, 0.2)))
     ]
     path = tmp_path / "new" / "noise.png"
     write_noise_plot(lines, "recall@20", "test", path)
@@ -105,3 +107,5 @@ def test_each_line_is_drawn(tmp_path: Path) -> None:
     for colour in ((0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)):
         near = np.abs(pixels - np.asarray(colour) / 255).max(axis=2) < 0.01
         assert near.sum() > 500
+    # However long a name, the legend ends before the picture does.
+    assert (pixels[:, [0, -1]] == 1).all()

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tfcausal.data.interactions import CheckedDataset, read_popularity
@@ -17,6 +18,8 @@ from tfcausal.schema.dataset import TEST
 
 PLOTTED = "recall@20"
 """What the bars of a table show."""
+LEGEND_CHARACTERS = 80
+"""As many as a legend seven inches wide has room for, side by side."""
 
 
 def require_plots(path: Path) -> None:
@@ -79,11 +82,13 @@ def write_noise_plot(
     from matplotlib.figure import Figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    names = [fill(line.name, LEGEND_CHARACTERS) for line in lines]
+    height = 4 + 0.2 * sum(1 + name.count("\n") for name in names)
+    figure = Figure(figsize=(7, height), layout="constrained")
     axes = figure.add_subplot()
-    for line in lines:
+    for name, line in zip(names, lines, strict=True):
         means, deviations = line.mean(metric), line.deviation(metric)
-        _draw_line(axes, line.name, line.shares, means, deviations)
+        _draw_line(axes, name, line.shares, means, deviations)
     axes.set_xlabel("share of random clicks in histories")
     axes.set_ylabel(f"{metric} on {split}")
     figure.legend(loc="outside lower center", fontsize="small")
