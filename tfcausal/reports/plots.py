@@ -19,7 +19,7 @@ from tfcausal.schema.dataset import TEST
 PLOTTED = "recall@20"
 """What the bars of a table show."""
 LEGEND_CHARACTERS = 80
-"""As many as a legend seven inches wide has room for, side by side."""
+"""As many as a line of the legend has room for in a figure seven inches wide."""
 
 
 def require_plots(path: Path) -> None:
