@@ -147,6 +147,20 @@ def test_lists_are_nearly_those_of_exact_search(
     np.testing.assert_allclose(terms, found["score"], rtol=1e-4, atol=1e-4)
 
 
+def test_scores_are_true_where_the_winning_query_finds_nothing(tmp_path: Path) -> None:
+    few = IndexSettings(num_leaves=30, leaves_to_search=2, reorder=30)
+    stock, frozen = made_pair(tmp_path, 3, few)
+    users = [f"u{user}" for user in range(1, NUM_USERS)]
+    exact = stock["recommend"](**request_of(users, k=NUM_ITEMS - 1))
+    found = frozen["recommend"](**request_of(users, k=20))
+    for row in range(len(users)):
+        true = dict(zip(exact["item_id"][row], exact["score"][row], strict=True))
+        served = [true[item] for item in found["item_id"][row]]
+        np.testing.assert_allclose(found["score"][row], served, rtol=1e-5)
+    terms = found["score_interest"] + found["score_conformity"]
+    np.testing.assert_allclose(terms, found["score"], rtol=1e-5, atol=1e-5)
+
+
 def test_exclusion_is_a_true_mask(pair: tuple[Signatures, Signatures]) -> None:
     stock, frozen = pair
     users = ["u1", "u2", "nobody"]

@@ -111,7 +111,7 @@ class FrozenServingModel(ServingModel):
             return self._nearest(searcher, queries, depth, everywhere)
 
         def left(ranked: Ranked) -> Ranked:
-            return self._left(ranked, keys, batch, k)
+            return self._left(ranked, queries, keys, k)
 
         near = nearest(everywhere=False)
         usual = left(near)
@@ -165,15 +165,19 @@ class FrozenServingModel(ServingModel):
         )
 
     def _left(
-        self, found: Ranked, keys: tf.Tensor, batch: tf.Tensor, k: tf.Tensor
+        self, found: Ranked, queries: tf.Tensor, keys: tf.Tensor, k: tf.Tensor
     ) -> Ranked:
         """Returns the k best of each row that are not hidden, [B, k]."""
         scores, items = found
-        owners = tf.range(batch)[:, None]
+        owners = tf.range(tf.shape(items, tf.int64)[0])[:, None]
         masked = _among(owners * self._num_items + items, keys)
         scores = tf.where(masked, -np.inf, scores)
-        if self.queries.shape[1] != 1:
-            scores, items = _each_once(scores, items)
+        if queries.shape[1] != 1:
+            there = scores > -np.inf
+            items = tf.where(there, items, tf.cast(UNKNOWN_INDEX, items.dtype))
+            # The query that scores an item highest may not have found it.
+            _, highest = self._terms(queries, items)
+            scores, items = _each_once(tf.where(there, highest, scores), items)
         best, places = tf.math.top_k(scores, k)
         return best, tf.cast(tf.gather(items, places, batch_dims=1), tf.int32)
 
@@ -357,11 +361,13 @@ def _among(values: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.gather(ended, places) == flat, tf.shape(values))
 
 
-def _each_once(scores: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the same lists, [B, width], with -inf for all of an item but its best."""
-    by_score = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
-    items = tf.gather(items, by_score, batch_dims=1)
-    scores = tf.gather(scores, by_score, batch_dims=1)
+def _each_once(scores: tf.Tensor, items: tf.Tensor) -> Ranked:
+    """Returns the same lists, [B, width], with -inf for all of an item but one.
+
+    Args:
+        scores: [B, width] float32, the same wherever a row has an item.
+        items: [B, width] int64.
+    """
     by_item = tf.argsort(items, axis=1, stable=True)
     items = tf.gather(items, by_item, batch_dims=1)
     scores = tf.gather(scores, by_item, batch_dims=1)
