@@ -47,6 +47,8 @@ def test_a_curve_falls_and_is_printed(run: Run) -> None:
     table = output("robustness", f"--run={run.folder}", *noise)
     assert all(f"{recall:.4f}" in table for recall in recalls)
     assert f"│ - │ {curve[1]['concept_auc']:.4f} │ " in " ".join(table.split())
+    assert "lost, 0 to 1" in table
+    assert "lost" not in output("robustness", f"--run={run.folder}", "--noise=1")
     again = output("robustness", f"--run={run.folder}", *noise, "--json")
     assert json.loads(again) == found
 

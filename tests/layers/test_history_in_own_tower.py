@@ -65,15 +65,19 @@ def test_learns_is_saved_and_passes_over_pads(
     model.compile(optimizer=keras.optimizers.Adam(0.02))
     rows = tf.data.Dataset.from_tensor_slices(clicks).batch(64)
     losses = model.fit(rows, epochs=6, verbose=0).history["loss"]
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.87 * losses[0]
     for weight, start in zip(model.trainable_variables, before, strict=True):
         assert not np.array_equal(weight.numpy(), start), weight.name
 
     inputs = [clicks["history"], clicks["hour"]]
     found = model.queries(inputs).numpy()
-    tf.saved_model.save(model.queries, str(tmp_path))
-    again = tf.saved_model.load(str(tmp_path))(inputs)
-    np.testing.assert_allclose(again, found, rtol=1e-5, atol=1e-6)
+    tf.saved_model.save(model.queries, str(tmp_path / "saved_model"))
+    model.queries.save(tmp_path / "queries.keras")
+    for again in (
+        tf.saved_model.load(str(tmp_path / "saved_model")),
+        keras.models.load_model(tmp_path / "queries.keras"),
+    ):
+        np.testing.assert_allclose(again(inputs), found, rtol=1e-5, atol=1e-6)
     # A history of two items is the same wherever pads stand.
     two = np.asarray([[3, 9, 0, 0, 0, 0], [0, 3, 0, 0, 9, 0]], np.int32)
     rows_alike = model.queries([two, np.zeros(2, np.int32)]).numpy()

@@ -66,7 +66,8 @@ def command(
 
     The users' queries are made again of the changed histories; nothing is trained. All
     runs and shares have the same noise, and more of it keeps what less has replaced.
-    The last column is how much of the metric is lost from the first share to the last.
+    The last column, where there are several shares, is how much of the metric is lost
+    from the first to the last.
     Below the metric stands the concept AUC: how often an item of the user's own scores
     above a random one with what was met next; chance is 0.5.
     """
@@ -137,10 +138,12 @@ def _print(lines: Sequence["NoiseLine"], metric: str, title: str) -> None:
         table = Table("noise", title=line.name, title_justify="left")
         for share in shares:
             table.add_column(share, justify="right")
-        table.add_column(f"lost, {shares[0]} to {shares[-1]}", justify="right")
-        lost = line.lost(metric)
-        share_lost = "-" if math.isnan(lost) else f"{lost:.1%}"
-        table.add_row(metric, *_cells(line.mean(metric)), share_lost)
+        values = _cells(line.mean(metric))
+        if len(shares) > 1:
+            table.add_column(f"lost, {shares[0]} to {shares[-1]}", justify="right")
+            lost = line.lost(metric)
+            values.append("-" if math.isnan(lost) else f"{lost:.1%}")
+        table.add_row(metric, *values)
         if len(line.runs) > 1:
             table.add_row("deviation", *_cells(line.deviation(metric)))
         table.add_row("concept AUC", *_cells(line.mean(CONCEPT_AUC)))

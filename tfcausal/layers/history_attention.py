@@ -19,6 +19,7 @@ from tfcausal.samplers.counterfactuals import (
 )
 
 
+@keras.utils.register_keras_serializable(package="tfcausal")
 class AttentionEncoder(HistoryEncoder):
     """Several queries of a history: for each interest a mean weighted by attention.
 
@@ -90,6 +91,7 @@ class AttentionEncoder(HistoryEncoder):
         }
 
 
+@keras.utils.register_keras_serializable(package="tfcausal")
 class ConceptAttention(HistoryEncoder):
     """Concepts of a history: weighted means of its items, and the weights themselves.
 
@@ -175,6 +177,7 @@ class ConceptAttention(HistoryEncoder):
         }
 
 
+@keras.utils.register_keras_serializable(package="tfcausal")
 class ConceptEncoder(HistoryEncoder):
     """Reads a history's concepts in place of its items.
 
@@ -256,9 +259,7 @@ class ConceptEncoder(HistoryEncoder):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Rebuilds the layer and both that are in it."""
-        known = {one.__name__: one for one in HistoryEncoder.__subclasses__()}
-        with keras.utils.custom_object_scope(known):
-            reader = keras.layers.deserialize(config["reader"])
+        reader = keras.layers.deserialize(config["reader"])
         concepts = ConceptAttention.from_config(config["concepts"])
         return cls(concepts, reader, name=config["name"])
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 
 from tfcausal.errors import unknown_name
+from tfcausal.keras_compat import keras
 from tfcausal.layers.history import HistoryEncoder, require_positive, without_pads
 from tfcausal.samplers.counterfactuals import samples_of
 
@@ -14,6 +15,7 @@ Activation = Literal["relu", "tanh"]
 """What stands between the layers of the perceptron."""
 
 
+@keras.utils.register_keras_serializable(package="tfcausal")
 class MeanEncoder(HistoryEncoder):
     """One query of a history: a perceptron of the mean of its items.
 

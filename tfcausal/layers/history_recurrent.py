@@ -10,6 +10,7 @@ from tfcausal.layers.embedding import uniform_table
 from tfcausal.layers.history import HistoryEncoder
 
 
+@keras.utils.register_keras_serializable(package="tfcausal")
 class RecurrentEncoder(HistoryEncoder):
     """One query of a history: the state of gated recurrent units after its last item.
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcausal.errors import InputError, unknown_name
+from tfcausal.keras_compat import keras
 from tfcausal.layers.history import HistoryEncoder, items_first, require_positive
 from tfcausal.schema.vectors import Float32s
 from tfcausal.stats import mixing
@@ -19,6 +20,7 @@ _EPSILON = 1e-9
 """Under the root of a squared length, as in ComiRec's code: no NaN gradient at 0."""
 
 
+@keras.utils.register_keras_serializable(package="tfcausal")
 class RoutingEncoder(HistoryEncoder):
     """Several queries of a history: interests among which its items are routed.
 
