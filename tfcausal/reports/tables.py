@@ -25,7 +25,8 @@ def table(name: str) -> Table:
 
 
 _SOFTMAX = {"click_loss": "softmax", "similarity": "cosine", "embedding_dim": 64}
-_TEMPERED = tuned(1e-3, temperature=(0.1, 0.05, 0.2))
+_LOG_Q = (1.0, 0.5)
+_TEMPERED = tuned(1e-3, temperature=(0.1, 0.05, 0.2), log_q=_LOG_Q)
 _CONTRAST_TEMPERATURES = (0.2, 0.1, 0.5)
 _STRONG_CONTRASTS = {
     "embedding_dim": 64,
@@ -47,7 +48,7 @@ _INDUSTRY = Table(
             "two_tower-product",
             "two_tower",
             {"similarity": "product", "embedding_dim": 128},
-            tuned(1e-3, temperature=(1.0, 0.5, 2.0)),
+            tuned(1e-3, temperature=(1.0, 0.5, 2.0), log_q=_LOG_Q),
         ),
         Row("dice", "dice", _SOFTMAX, _TEMPERED),
         Row("dccl", "dccl", _SOFTMAX, _TEMPERED),
