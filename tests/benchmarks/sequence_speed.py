@@ -4,9 +4,11 @@
 
 Histories of twenty items out of 50,000, negatives 1,000, 64 coordinates. Each row
 trains in a process of its own, and then encodes a batch of histories as serving does,
-where nothing is replaced. The data are drawn with a long tail, ingested and split
-once into --work, and kept there. Figures are of one run; the ratio to the base is what
-to compare between machines.
+where nothing is replaced. All rows take turns, --rounds times, and what is shown is the
+median over the rounds; a ratio is that of each round, so that a machine which is slower
+for a while slows both sides of it. The data are drawn with a long tail, ingested and
+split once into --work, and kept there. The ratio to the first row is what to compare
+between machines.
 """
 
 import json
@@ -94,12 +96,14 @@ def encoding_seconds(model: HistoryMethod, batch_size: int) -> float:
 @click.option("--work", required=True, type=click.Path(path_type=Path))
 @click.option("--row", "names", multiple=True, type=click.Choice(tuple(ROWS)))
 @click.option("--batch_size", default=1024, show_default=True)
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--set", "texts", multiple=True, help="NAME=VALUE for all rows.")
 @click.option("--one", is_flag=True, hidden=True)
 def main(
     work: Path,
     names: tuple[str, ...],
     batch_size: int,
+    rounds: int,
     texts: tuple[str, ...],
     one: bool,
 ) -> None:
@@ -117,28 +121,39 @@ def main(
         print(json.dumps(found | {"encoded": encoding_seconds(model, batch_size)}))
         return
     prepare(work)
-    title = f"{NUM_ITEMS:,} items, histories of 20, batches of {batch_size:,}"
+    rows = names or tuple(ROWS)
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in rows}
+    for _ in range(rounds):
+        for name in rows:
+            command = [sys.executable, "-m", "tests.benchmarks.sequence_speed", "--one"]
+            command += [f"--work={work}", f"--row={name}", f"--batch_size={batch_size}"]
+            usage = run_measured([*command, *(f"--set={text}" for text in texts)])
+            found = json.loads(usage.output.splitlines()[-1])
+            measured[name].append(found | {"peak": usage.peak_bytes})
+    title = f"{NUM_ITEMS:,} items, histories of 20, batches of {batch_size:,}, "
+    title += f"median of {rounds}" if rounds > 1 else "one run"
     table = Table(title=" ".join([title, *texts]))
     table.add_column("row")
     for column in ("ms a step", "sequences/s", "ms encoded", "peak MiB"):
         table.add_column(column, justify="right")
         if column.startswith("ms"):
-            table.add_column("against base", justify="right")
-    base: dict[str, float] = {}
-    for name in names or ROWS:
-        command = [sys.executable, "-m", "tests.benchmarks.sequence_speed", "--one"]
-        command += [f"--work={work}", f"--row={name}", f"--batch_size={batch_size}"]
-        usage = run_measured([*command, *(f"--set={text}" for text in texts)])
-        found = json.loads(usage.output.splitlines()[-1])
-        base = base or found
+            table.add_column(f"against {rows[0]}", justify="right")
+    by_figure = {
+        name: {
+            figure: np.asarray([one[figure] for one in found]) for figure in found[0]
+        }
+        for name, found in measured.items()
+    }
+    base = by_figure[rows[0]]
+    for name, of in by_figure.items():
         table.add_row(
             name,
-            f"{1000 * found['step']:.1f}",
-            f"{found['step'] / base['step']:.2f}",
-            f"{found['rows']:,.0f}",
-            f"{1000 * found['encoded']:.1f}",
-            f"{found['encoded'] / base['encoded']:.2f}",
-            f"{usage.peak_bytes / 2**20:,.0f}",
+            f"{1000 * np.median(of['step']):.1f}",
+            f"{np.median(of['step'] / base['step']):.2f}",
+            f"{np.median(of['rows']):,.0f}",
+            f"{1000 * np.median(of['encoded']):.1f}",
+            f"{np.median(of['encoded'] / base['encoded']):.2f}",
+            f"{np.median(of['peak']) / 2**20:,.0f}",
         )
     Console().print(table)
 
