@@ -183,6 +183,32 @@ def test_a_table_of_before_and_after(run: Path, chosen: dict[str, Any]) -> None:
     assert answer("calibrate", "--run", run) == chosen
 
 
+def test_norms_are_chosen_applied_and_exported(tmp_path: Path, run: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    text = " ".join(output("calibrate", "--run", own, "--norms").split())
+    assert "power of norms of interest" in text
+    found = answer("calibrate", "--run", own, "--norms")
+    assert (
+        found["norm_power"]
+        == json.loads((own / "calibration.json").read_text())["norm_power"]
+    )
+    # Interest is one of four unit vectors: their norms say nothing.
+    assert found["norm_power"] == 0.0
+    content = json.loads((own / "calibration.json").read_text())
+    (own / "calibration.json").write_text(json.dumps(content | {"norm_power": 0.5}))
+    shown = output("evaluate", "--run", own, "--calibrated")
+    assert "norm_power=0.5" in " ".join(shown.split())
+    answer("export", "--run", own, "--root", tmp_path / "models", "--calibrated")
+    model = tmp_path / "models" / "dice" / "1"
+    manifest = read_manifest(model, kind="export")
+    assert manifest.details["calibration"]["norm_power"] == 0.5
+    assert "as_trained" not in manifest.details["presets"]
+    card = (model / "assets.extra" / "model_card.md").read_text()
+    assert "divided by their norm to the power of 0.5" in " ".join(card.split())
+    with pytest.raises(InputError, match="`norms` must be false"):
+        output("calibrate", "--run", own, "--norms", "--target_popularity=5")
+
+
 def test_the_default_metric_follows_the_cut_offs(tmp_path: Path, run: Path) -> None:
     own = shutil.copytree(run, tmp_path / "run")
     found = answer("calibrate", "--run", own, "--k=5", "--k=10")

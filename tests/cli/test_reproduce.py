@@ -179,6 +179,16 @@ def test_another_seed_and_calibration_add_to_what_is_there(
         assert re.search(rf"^ips-cn, calibrated, seed \d: {words}$", text, re.M)
         assert (kept["part"], kept["metric"]) == ("validation", "recall@20")
 
+    # Norms are another choice, for which nothing is trained again.
+    made = json.loads(output("reproduce", *more, "--norms", "--json"))
+    assert finished(place / "runs").keys() == after.keys()
+    _, _, calibrated = made["rows"]
+    for run, chosen in zip(calibrated["runs"], calibrated["weights"], strict=True):
+        kept = json.loads((place / "runs" / run / "calibration.json").read_text())
+        assert chosen["norm_power"] == kept["norm_power"]
+    with pytest.raises(InputError, match="`--norms` must go with --calibrated"):
+        output("reproduce", *call, "--norms")
+
 
 def test_one_seed_is_one(found: dict[str, Any], call: tuple[object, ...]) -> None:
     assert " 1 seed " in " ".join(output("reproduce", *call).split())

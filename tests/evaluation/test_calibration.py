@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +177,37 @@ def test_several_causes_and_the_shift_by_hand() -> None:
     assert metrics["recall@20"] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("weight", "norm_power"), [(1.0, 0.75), (0.5, 0.0), (1.0, 1.0)]
+)
+def test_planted_power_of_norms_is_found(weight: float, norm_power: float) -> None:
+    weights = {"interest": 1.0, "conformity": weight}
+    vectors = random_vectors(NUM_USERS, NUM_ITEMS, causes=dict.fromkeys(weights, 4))
+    part = vectors.causes["interest"]
+    # Long vectors are long by nothing that anybody wants.
+    lengths = np.exp(np.random.default_rng(4).normal(size=(NUM_ITEMS, 1)))
+    vectors.candidates[:, part] *= lengths.astype(np.float32)
+    shortened = np.array(vectors.candidates, np.float64)
+    norms = np.linalg.norm(shortened[:, part], axis=1, keepdims=True)
+    mean = norms[1:].mean()
+    shortened[:, part] /= (norms / mean) ** norm_power
+    wanted = CausalVectors(
+        vectors.queries, shortened.astype(np.float32), vectors.causes
+    )
+    case = case_of(vectors, best(summed(wanted, weights), 20))
+    found = calibrate(case.vectors, case.against, DICE, norms=True)
+    expected = {"interest": pytest.approx(mean**norm_power), "conformity": weight}
+    assert (found.norm_power, found.weights) == (norm_power, expected)
+    assert found.value == 1.0
+    assert found.knobs() == {**expected, "shift": 0.0, "norm_power": norm_power}
+    applied = found.apply(case.vectors, case.popularity)
+    assert evaluate(applied, case.against, DICE).metrics == found.calibrated
+    without = calibrate(case.vectors, case.against, DICE)
+    assert without.norm_power is None
+    assert "norm_power" not in without.knobs()
+    assert (without.value < 1.0) == bool(norm_power)
+
+
 def test_the_score_stays_the_sum_over_causes() -> None:
     case = random_case(5, num_queries=3)
     found = calibrate(case.vectors, case.against, DICE)
@@ -316,9 +348,10 @@ def test_a_sample_of_users_is_always_the_same() -> None:
         ({"metric": "recal@20"}, "Did you mean `recall@20`"),
         ({"metric": "recall@10"}, "at one of these cut-offs: 20, 50; got recall@10"),
         ({"metric": "popularity@20"}, "Unknown metric"),
+        ({"norms": True, "target_popularity": 5.0}, "`norms` must be false"),
     ],
 )
-def test_refuses(options: dict[str, str], message: str) -> None:
+def test_refuses(options: dict[str, Any], message: str) -> None:
     case = random_case(0)
     with pytest.raises(InputError, match=message):
         calibrate(case.vectors, case.against, DICE, **options)
@@ -359,8 +392,8 @@ def test_it_is_kept_with_its_run_alone(tmp_path: Path) -> None:
         "run.json",
         "vectors",
     ]
-    save_calibration(run, replace(kept, shift=1.0))
-    assert load_calibration(run).shift == 1.0
+    save_calibration(run, replace(kept, shift=1.0, norm_power=0.5))
+    assert load_calibration(run) == replace(kept, shift=1.0, norm_power=0.5)
 
     other = random_vectors(dataset.num_users, dataset.num_items, seed=1)
     again = write_run(tmp_path / "again", dataset, other)
@@ -372,6 +405,7 @@ def test_it_is_kept_with_its_run_alone(tmp_path: Path) -> None:
         "[",
         "[]",
         json.dumps(content | {"shift": "much"}),
+        json.dumps(content | {"norm_power": "much"}),
         json.dumps({name: content[name] for name in content if name != "weights"}),
         json.dumps(content | {"more": 1}),
     ):

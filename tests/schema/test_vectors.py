@@ -93,6 +93,36 @@ def test_weights_scale_the_queries_alone() -> None:
         vectors.only("noise")
 
 
+@pytest.mark.parametrize("norm_power", [0.0, 0.5, 1.0])
+def test_items_of_one_cause_are_shortened(norm_power: float) -> None:
+    vectors = random_vectors(5, 9, num_queries=2)
+    vectors.candidates[3, vectors.causes["interest"]] = 0.0
+    found = vectors.shortened("interest", norm_power)
+    np.testing.assert_array_equal(found.queries, vectors.queries)
+    assert found.causes == vectors.causes
+    for item in range(9):
+        one = vectors.candidates[item, vectors.causes["interest"]].astype(np.float64)
+        length = np.sqrt((one**2).sum()) or 1.0
+        np.testing.assert_allclose(
+            found.candidates[item, vectors.causes["interest"]],
+            one / length**norm_power,
+            rtol=1e-5,
+        )
+    part = vectors.causes["conformity"]
+    np.testing.assert_array_equal(
+        found.candidates[:, part], vectors.candidates[:, part]
+    )
+
+
+def test_shortening_refuses() -> None:
+    vectors = random_vectors(5, 9)
+    with pytest.raises(InputError, match="Did you mean `interest`"):
+        vectors.shortened("intrest", 0.5)
+    for power in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="`norm_power` must be from 0 to 1"):
+            vectors.shortened("interest", power)
+
+
 def test_saved_vectors_come_back(tmp_path: Path) -> None:
     vectors = random_vectors(6, 7, num_queries=2)
     vectors.save(tmp_path / "vectors")

@@ -81,6 +81,16 @@ def test_what_was_calibrated_away_has_no_name(
     assert list(known_presets(changed, chosen)) == ["interest_only"]
 
 
+def test_norms_that_were_divided_out_do_not_come_back(
+    dataset: CheckedDataset, vectors: CausalVectors
+) -> None:
+    weights = {"interest": 1.0, "conformity": 0.5}
+    for norm_power, named in ((0.5, False), (0.0, True), (None, True)):
+        chosen = calibration(vectors, weights, norm_power=norm_power)
+        changed = chosen.apply(vectors, read_popularity(dataset))
+        assert ("as_trained" in known_presets(changed, chosen)) == named
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_neutral_reaches_what_is_asked(
     dataset: CheckedDataset, vectors: CausalVectors, share: float

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     "the cut-off then counts.",
 )
 @click.option(
+    "--norms",
+    is_flag=True,
+    help="Choose too how much of the norm of items' vectors of the first cause counts: "
+    "they are divided by it to a power from 0 to 1.",
+)
+@click.option(
     "--split",
     default="validation",
     show_default=True,
@@ -56,6 +62,7 @@ def command(
     run: Path,
     metric: str | None,
     target_popularity: float | None,
+    norms: bool,
     split: str,
     protocol_name: str,
     ks: tuple[int, ...],
@@ -64,6 +71,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Choose the weight of each cause, and a shift along log-popularity.
+
+    What is met often grows long vectors, so that norms of interest still know how
+    popular items are: --norms lets validation say how much of them counts.
 
     Nothing is trained again. The choice is kept as calibration.json in the run's
     folder, in place of an earlier one; `evaluate --calibrated` and `export
@@ -100,6 +110,7 @@ def command(
             chosen,
             metric=metric,
             target_popularity=target_popularity,
+            norms=norms,
             part=split,
             num_users=num_users,
             report=report,
@@ -129,6 +140,9 @@ def _print(found: "Calibration") -> None:
     for cause, weight in found.weights.items():
         table.add_row(f"weight of {cause}", "1", f"{weight:.4g}")
     table.add_row("shift along log-popularity", "0", f"{found.shift:.4g}")
+    if found.norm_power is not None:
+        first = next(iter(found.weights))
+        table.add_row(f"power of norms of {first}", "0", f"{found.norm_power:.4g}")
     table.add_section()
     for metric, before in found.as_trained.items():
         table.add_row(metric, f"{before:.4f}", f"{found.calibrated[metric]:.4f}")

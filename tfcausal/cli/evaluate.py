@@ -102,6 +102,8 @@ def command(
         calibration = load_calibration(finished)
         vectors = calibration.apply(vectors, against.popularity)
         kept = {"weights": calibration.weights, "shift": calibration.shift}
+        if calibration.norm_power is not None:
+            kept["norm_power"] = calibration.norm_power
         applied = {"calibration": kept}
         title = f"{on}, {calibration_in_words(kept)}"
     found = evaluate(

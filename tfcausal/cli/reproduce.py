@@ -141,6 +141,11 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
 )
 @click.option("--calibrated", is_flag=True, help="Add each row calibrated.")
 @click.option(
+    "--norms",
+    is_flag=True,
+    help="Let calibration choose how much of items' norms counts, too.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="Folder to write NAME.md and NAME.csv to, NAME being the table's.",
@@ -171,6 +176,7 @@ def command(
     rows: tuple[str, ...],
     protocol_name: str | None,
     calibrated: bool,
+    norms: bool,
     output: Path | None,
     plot: Path | None,
     as_json: bool,
@@ -200,7 +206,11 @@ def command(
         require_plots(plot)
     asked = asked.tuned_over(_ranges(asked, ranges))
     training, of_methods = _options(asked, settings, epochs)
-    plan = Plan(trials, seeds, calibrated, training, of_methods)
+    if norms and not (calibrated or asked.calibrated):
+        raise InputError(
+            "`--norms` must go with --calibrated, whose choice it widens; got it alone."
+        )
+    plan = Plan(trials, seeds, calibrated, norms, training, of_methods)
     datasets = [open_dataset(folder) for folder in dataset_folders]
     require_points(asked.axis, datasets)
     fitted = [fit_table(asked, dataset, of_methods) for dataset in datasets]

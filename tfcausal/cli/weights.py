@@ -48,4 +48,6 @@ def in_words(weights: Mapping[str, float]) -> str:
 def calibration_in_words(calibration: Mapping[str, Any]) -> str:
     """Returns what a calibration in JSON does to a score, for the titles of tables."""
     applied = {**calibration["weights"], "shift": calibration["shift"]}
+    if calibration.get("norm_power") is not None:
+        applied["norm_power"] = calibration["norm_power"]
     return f"calibrated ({in_words(applied)})"

@@ -1,7 +1,8 @@
 """Weights of causes chosen after training, on validation alone.
 
 A calibration is a weight for each cause and a shift along log-popularity, the only knob
-of a method with a single cause. Nothing is trained: queries are scaled and one
+of a method with a single cause; where it is asked for, also how much of the norm of
+items' vectors of the first cause counts. Nothing is trained: vectors are scaled and one
 coordinate is added, so that evaluation, export and index take the result as any other
 vectors.
 """
@@ -33,6 +34,8 @@ _METRICS = ("recall", "hr", "ndcg", "coverage")
 PULLS = ("conformity", POPULARITY_CAUSE)
 """Causes that draw towards what is popular; the first that there is meets a target."""
 _COARSE_WEIGHTS = tuple(step / 4 for step in range(-4, 5))
+_NORM_POWER = "norm_power"
+_COARSE_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _COARSE_SHIFTS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0)
 _FINER = (1 / 8, 1 / 16, 1 / 32)
 _SWEEPS = 4
@@ -50,6 +53,8 @@ class Calibration:
     Attributes:
         weights: Each cause to its weight.
         shift: Weight of log-popularity; see `CausalVectors.shifted`.
+        norm_power: What items' vectors of the first cause are shortened by; see
+            `CausalVectors.shortened`. None where it was not to be chosen.
         metric: What was made large, such as "recall@20", or brought to the target.
         target: The mean popularity that was wanted; None for the largest metric.
         as_trained: All metrics before.
@@ -70,6 +75,7 @@ class Calibration:
     protocol: str
     protocol_hash: str
     num_users: int
+    norm_power: float | None = None
 
     @property
     def value(self) -> float:
@@ -89,7 +95,12 @@ class Calibration:
         Raises:
             InputError: If the vectors have other causes or other items.
         """
-        return _changed(vectors, self.weights, self.shift, popularity)
+        chosen = _Choice(self.weights, self.shift, self.norm_power)
+        return chosen.apply(vectors, popularity)
+
+    def knobs(self) -> dict[str, float]:
+        """Returns everything that was chosen, by name."""
+        return _Choice(self.weights, self.shift, self.norm_power).knobs()
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain dictionaries for JSON."""
@@ -103,6 +114,7 @@ def calibrate(
     *,
     metric: str | None = None,
     target_popularity: float | None = None,
+    norms: bool = False,
     part: str = VALIDATION,
     num_users: int = 10_000,
     report: Report = lambda *_: None,
@@ -116,6 +128,8 @@ def calibrate(
     good choices the one nearest to the vectors as trained is taken. For a target
     popularity, the weight of conformity is halved in on, or the shift where there is no
     such cause or weights from 0 to 2 do not reach the target; nothing else moves.
+    With `norms` a power from 0 to 1 is chosen too, see `CausalVectors.shortened`, and
+    the first cause's weight is the mean norm to this power, which makes up for it.
 
     Args:
         vectors: Of all users and items.
@@ -125,6 +139,8 @@ def calibrate(
             popularity only its cut-off counts. None for recall at the first cut-off.
         target_popularity: The mean popularity that lists should have; None for the
             largest metric.
+        norms: Whether to choose how much of the norm of items' vectors of the first
+            cause counts.
         part: Name of the evaluated part, for the record.
         num_users: At most so many users are ranked for, those of `validator`.
         report: Is told each trial.
@@ -132,26 +148,40 @@ def calibrate(
         The choice; the same for the same input.
     Raises:
         InputError: If the part is one to test or to train on, the metric does not
-            exist, or the target cannot be reached.
+            exist, the target cannot be reached, or norms are to be chosen for a target.
     Cost:
         A ranking of the users for each trial, some 20 for each knob.
     """
     require_calibration_part(part)
     metric = calibration_metric(chosen, metric)
     if target_popularity is not None:
+        if norms:
+            raise InputError(
+                "`norms` must be false with a target popularity, for which one weight "
+                "moves; got true. Choose norms for a metric."
+            )
         metric = f"popularity@{metric.partition('@')[2]}"
-    trials = _Trials(vectors, against, chosen, metric, num_users, report)
+    trials = _Trials(
+        vectors,
+        against,
+        chosen,
+        metric,
+        norms=norms,
+        num_users=num_users,
+        report=report,
+    )
     start = (0.0,) * len(trials.knobs)
     best = (
         _search(trials, start)
         if target_popularity is None
         else _reach(trials, start, target_popularity)
     )
-    weights, shift = trials.weights(best)
+    choice = trials.choice(best)
     found = trials.evaluation(best)
     return Calibration(
-        weights=weights,
-        shift=shift,
+        weights=choice.weights,
+        shift=choice.shift,
+        norm_power=choice.norm_power,
         metric=metric,
         target=target_popularity,
         as_trained=trials.evaluation(start).metrics,
@@ -218,6 +248,7 @@ def load_calibration(run: Run) -> Calibration:
         owner = content.pop("run")
         calibration = Calibration(**content)
         float(calibration.shift)
+        float(calibration.norm_power or 0)
         dict(calibration.weights)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -229,6 +260,31 @@ def load_calibration(run: Run) -> Calibration:
             f"{str(owner)[:12]}. {advice}"
         )
     return calibration
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What vectors are changed by; attributes as those of Calibration."""
+
+    weights: Mapping[str, float]
+    shift: float
+    norm_power: float | None
+
+    def apply(self, vectors: CausalVectors, popularity: Int64s) -> CausalVectors:
+        """Returns the changed vectors."""
+        if self.norm_power:
+            vectors = vectors.shortened(next(iter(vectors.causes)), self.norm_power)
+        changed = vectors.weighted(self.weights)
+        if POPULARITY_CAUSE in vectors.causes:
+            return changed
+        return changed.shifted(popularity, self.shift)
+
+    def knobs(self) -> dict[str, float]:
+        """Returns everything that was chosen, by name."""
+        found = {**self.weights, "shift": self.shift}
+        return (
+            found if self.norm_power is None else found | {_NORM_POWER: self.norm_power}
+        )
 
 
 @dataclass(frozen=True)
@@ -257,6 +313,8 @@ class _Trials:
         against: EvaluationSet,
         chosen: EvaluationProtocol,
         metric: str,
+        *,
+        norms: bool,
         num_users: int,
         report: Report,
     ) -> None:
@@ -287,19 +345,26 @@ class _Trials:
         if POPULARITY_CAUSE not in vectors.causes:
             unit = _spread(self._vectors)
             self.knobs.append(_Knob(POPULARITY_CAUSE, 0.0, unit, _COARSE_SHIFTS))
+        if norms:
+            self.knobs.append(_Knob(_NORM_POWER, 0.0, 1.0, _COARSE_POWERS))
 
-    def weights(self, offsets: _Offsets) -> tuple[dict[str, float], float]:
-        """Returns the weight of each cause, and the shift."""
+    def choice(self, offsets: _Offsets) -> _Choice:
+        """Returns what a choice of offsets does to vectors."""
         weights = dict.fromkeys(self._vectors.causes, 1.0) | self._values(offsets)
-        if POPULARITY_CAUSE in self._vectors.causes:
-            return weights, 0.0
-        return weights, weights.pop(POPULARITY_CAUSE)
+        norm_power = weights.pop(_NORM_POWER, None)
+        if norm_power:
+            # Or the other weights would mean something else with every power.
+            first = next(iter(weights))
+            weights[first] *= _mean_norm(self._vectors, first) ** norm_power
+        own = POPULARITY_CAUSE in self._vectors.causes
+        shift = 0.0 if own else weights.pop(POPULARITY_CAUSE)
+        return _Choice(weights, shift, norm_power)
 
     def evaluation(self, offsets: _Offsets) -> Evaluation:
         """Returns all metrics of a choice."""
         if offsets not in self._found:
             popularity = self._against.popularity
-            changed = _changed(self._vectors, *self.weights(offsets), popularity)
+            changed = self.choice(offsets).apply(self._vectors, popularity)
             found = evaluate(changed, self._against, self._chosen)
             self._found[offsets] = found
             self._report(self._values(offsets), found.metrics[self._metric])
@@ -395,6 +460,11 @@ def _moved(offsets: _Offsets, place: int, offset: float) -> _Offsets:
     return (*offsets[:place], offset, *offsets[place + 1 :])
 
 
+def _mean_norm(vectors: CausalVectors, cause: str) -> float:
+    items = vectors.candidates[UNKNOWN_INDEX + 1 :, vectors.causes[cause]]
+    return float(np.linalg.norm(items.astype(np.float64), axis=1).mean())
+
+
 def _spread(vectors: CausalVectors) -> float:
     """Returns the power of two nearest to the deviation of a user's scores.
 
@@ -405,15 +475,3 @@ def _spread(vectors: CausalVectors) -> float:
     total = float((queries @ covariance * queries).sum())
     variance = total / max(len(queries), 1)
     return 2.0 ** round(log2(variance) / 2) if variance > 0 else 1.0
-
-
-def _changed(
-    vectors: CausalVectors,
-    weights: Mapping[str, float],
-    shift: float,
-    popularity: Int64s,
-) -> CausalVectors:
-    weighted = vectors.weighted(weights)
-    if POPULARITY_CAUSE in vectors.causes:
-        return weighted
-    return weighted.shifted(popularity, shift)

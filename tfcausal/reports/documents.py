@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfcausal.reports.reproduction import (
     CALIBRATED_BY,
+    Plan,
     Reproduction,
     RowResult,
     in_words,
@@ -98,6 +99,13 @@ def calibrations(found: Reproduction) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def _knobs(plan: Plan) -> str:
+    knobs = "weights of causes and a shift along log-popularity"
+    if not plan.norms:
+        return knobs
+    return f"{knobs}, and how much of items' norms counts in the first cause"
+
+
 def map_commands(found: Reproduction) -> list[str]:
     """Returns a line for each row with something to be drawn: how to draw it."""
     maps, user_maps = (
@@ -156,8 +164,7 @@ def markdown(found: Reproduction, data: Sequence[str], command: str) -> str:
     if any(result.calibrated for result in found.rows):
         lines += [
             "",
-            "Calibrated: weights of causes and a shift along log-popularity, chosen on "
-            f"validation by {CALIBRATED_BY}.",
+            f"Calibrated: {_knobs(plan)}, chosen on validation by {CALIBRATED_BY}.",
             "",
             *(f"- {line}" for line in calibrations(found)),
         ]

@@ -43,6 +43,7 @@ class Plan:
         trials: Settings to try for each row; the first is the row's default.
         seeds: Seeds of the best setting, 0 and up. Settings are tried with seed 0.
         calibrated: Whether rows are calibrated too where the table does not ask for it.
+        norms: Whether calibration chooses how much of items' norms counts, too.
         training: Options of training where a row has no other.
         settings: Options of methods; each goes to all rows whose method has it.
     """
@@ -50,6 +51,7 @@ class Plan:
     trials: int = 6
     seeds: int = 3
     calibrated: bool = False
+    norms: bool = False
     training: TrainingOptions = field(default_factory=TrainingOptions)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -311,6 +313,9 @@ def reproduce(
             )
             return found
 
+        def calibration(run: Run) -> Calibration:
+            return _calibration(run, validation, chosen, norms=plan.norms)
+
         def all_seeds(tried: Sequence[Training], said: str) -> tuple[Training, ...]:
             best = max(tried, key=attrgetter("validation"))
             seeds = range(1, plan.seeds)
@@ -333,14 +338,12 @@ def reproduce(
         if plan.calibrated or table.calibrated:
             begin(f"{row.name}{where}: calibrating")
             trials = tuple(
-                replace(
-                    trial, validation=_calibration(trial.run, validation, chosen).value
-                )
+                replace(trial, validation=calibration(trial.run).value)
                 for trial in trials
             )
             own = all_seeds(trials, "calibrated, ")
             begin(f"{row.name}{where}: calibrating")
-            chosen_weights = [_calibration(one.run, validation, chosen) for one in own]
+            chosen_weights = [calibration(one.run) for one in own]
             add(
                 _calibrated(
                     replace(base, trials=trials, trainings=own), chosen_weights
@@ -433,22 +436,29 @@ def _calibrated(base: RowResult, found: Sequence[Calibration]) -> RowResult:
         base,
         name=f"{base.name}, calibrated",
         calibrated=True,
-        weights=tuple(
-            {**calibration.weights, "shift": calibration.shift} for calibration in found
-        ),
+        weights=tuple(calibration.knobs() for calibration in found),
     )
 
 
 def _calibration(
-    run: Run, validation: EvaluationSet, chosen: EvaluationProtocol
+    run: Run, validation: EvaluationSet, chosen: EvaluationProtocol, *, norms: bool
 ) -> Calibration:
     """Calibrates a run, or takes the calibration that an earlier call has left."""
     if run.calibration_path.is_file():
         kept = load_calibration(run)
-        asked = (CALIBRATED_BY, None, VALIDATION, chosen.hash)
-        if (kept.metric, kept.target, kept.part, kept.protocol_hash) == asked:
+        asked = (CALIBRATED_BY, None, VALIDATION, chosen.hash, norms)
+        chose_norms = kept.norm_power is not None
+        if asked == (
+            kept.metric,
+            kept.target,
+            kept.part,
+            kept.protocol_hash,
+            chose_norms,
+        ):
             return kept
-    found = calibrate(run.vectors(), validation, chosen, metric=CALIBRATED_BY)
+    found = calibrate(
+        run.vectors(), validation, chosen, metric=CALIBRATED_BY, norms=norms
+    )
     save_calibration(run, found)
     return found
 

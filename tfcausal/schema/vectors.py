@@ -20,6 +20,8 @@ _CANDIDATES = "candidates.npy"
 _CAUSES = "causes.json"
 POPULARITY_CAUSE = "popularity"
 """Name of the cause that `CausalVectors.shifted` adds."""
+SHORTEST = np.float32(1e-6)
+"""`CausalVectors.shortened` takes shorter vectors for as long as this."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,29 @@ class CausalVectors:
                 "them."
             )
         return CausalVectors(queries, self.candidates, self.causes)
+
+    def shortened(self, cause: str, norm_power: float) -> "CausalVectors":
+        """Divides the items' vectors of a cause by their Euclidean norm to a power.
+
+        What is met often grows long, so that norms of interest still know how popular
+        items are. 0 leaves the vectors as they are; with 1 all are equally long, and
+        the cause ranks by the cosine. Zeros stay zeros.
+
+        Args:
+            cause: Name of the cause.
+            norm_power: From 0 to 1.
+        Raises:
+            InputError: If the cause is unknown, or the power not from 0 to 1.
+        """
+        if cause not in self.causes:
+            raise unknown_name("cause", cause, self.causes)
+        if not 0 <= norm_power <= 1:
+            raise InputError(f"`norm_power` must be from 0 to 1; got {norm_power}.")
+        part = self.causes[cause]
+        candidates = np.array(self.candidates)
+        norms = np.linalg.norm(candidates[:, part], axis=1, keepdims=True)
+        candidates[:, part] /= np.maximum(norms, SHORTEST) ** np.float32(norm_power)
+        return CausalVectors(self.queries, candidates, self.causes)
 
     def shifted(self, popularity: npt.NDArray[Any], weight: float) -> "CausalVectors":
         """Adds a last cause `popularity` of one coordinate, the same for every user.

@@ -238,11 +238,15 @@ class _Contents:
 
     def model(self, users: Path, items: Path) -> ServingModel:
         made: Callable[..., ServingModel] = ServingModel
-        weights = {} if self.calibration is None else self.calibration.weights
+        calibration = self.calibration
         if isinstance(self.method, HistoryMethod):
-            made = partial(HistoryServingModel, method=self.method, weights=weights)
+            made = partial(
+                HistoryServingModel, method=self.method, calibration=calibration
+            )
         elif isinstance(self.method, TripletMethod):
-            made = partial(FeatureServingModel, method=self.method, weights=weights)
+            made = partial(
+                FeatureServingModel, method=self.method, calibration=calibration
+            )
         return made(
             self.vectors,
             users=users,
@@ -270,8 +274,9 @@ class _Contents:
         if isinstance(self.method, HistoryMethod):
             cases += HistoryAnswers(self.method, live, self._calibrated).cases(self.k)
         elif isinstance(self.method, TripletMethod):
+            powers = 0.0 if self.calibration is None else self.calibration.norm_power
             of_features = FeatureAnswers(
-                self.method, self.dataset, live, self._calibrated
+                self.method, self.dataset, live, self._calibrated, powers or 0.0
             )
             cases += of_features.cases(self.k)
         return cases

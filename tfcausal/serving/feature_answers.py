@@ -32,12 +32,14 @@ class FeatureAnswers:
         folder: The data set that it was trained on.
         live: Answers by id, from vectors that are calibrated or as trained.
         calibrated: Makes such vectors of those as trained.
+        norm_power: What it shortens items' vectors of the first cause by.
     """
 
     method: TripletMethod
     folder: DatasetFolder
     live: LiveAnswers
     calibrated: Callable[[CausalVectors], CausalVectors]
+    norm_power: float
 
     def cases(self, k: int, *, num_rows: int = 6) -> list[dict[str, Any]]:
         """Returns requests to every signature of features with their answers.
@@ -114,10 +116,17 @@ class FeatureAnswers:
     def _of_items(self, tower: FeatureTower, num_rows: int) -> dict[str, Any]:
         own = evenly(len(self.live.items), num_rows)
         owners, rows = _pairs(own)
-        trained = self.method.fold_candidates(_live(tower, owners, rows), owners)
+        causes = self.method.causes()
+        trained = self.method.fold_candidates(
+            _live(tower, owners, rows), owners
+        ).numpy()
+        nobody = np.zeros((1, 1, trained.shape[1]), np.float32)
+        changed = CausalVectors(nobody, trained, causes).shortened(
+            next(iter(causes)), self.norm_power
+        )
         # What calibration adds to an item does not depend on its features.
         added = self.live.vectors.candidates[owners, trained.shape[1] :]
-        embedding = np.concatenate([trained.numpy(), added], axis=1)
+        embedding = np.concatenate([changed.candidates, added], axis=1)
         embedding[: len(own)] = self.live.vectors.candidates[own]
         return {
             "signature": "item_embedding_of_features",
@@ -132,7 +141,7 @@ class FeatureAnswers:
         }
 
     def _raw_candidates(self) -> Float32s:
-        """Returns [num_items, dim as trained]; calibration scales queries alone."""
+        """Returns [num_items, dim as trained], beside which queries are calibrated."""
         dim = max(part.stop for part in self.method.causes().values())
         return self.live.vectors.candidates[:, :dim]
 

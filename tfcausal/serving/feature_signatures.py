@@ -109,9 +109,10 @@ class FeatureServingModel(MethodServingModel):
         items = self._items(inputs["item_id"])
         embedded = side.embedded(items, inputs)
         folded = self._fold_candidates(embedded, tf.cast(items, tf.int32))
+        shortened = self._shortened(folded)
         added = self._candidates_at(items)[:, self._trained_dim : self._dim]
         return {
-            "embedding": tf.concat([folded, added], axis=1),
+            "embedding": tf.concat([shortened, added], axis=1),
             "known_item": items != UNKNOWN_INDEX,
         }
 

@@ -162,10 +162,16 @@ def _calibration(calibration: Calibration | None) -> str:
     aim = "as large as possible"
     if calibration.target is not None:
         aim = f"near {calibration.target:g}"
+    norms = ""
+    if calibration.norm_power:
+        norms = (
+            f" Items' vectors of {next(iter(calibration.weights))} are divided by "
+            f"their norm to the power of {calibration.norm_power:.4g}."
+        )
     return (
         f"{text}Weight 1 of every cause is what was chosen on {calibration.part} to "
         f"bring {calibration.metric} {aim}: {weights}, and {calibration.shift:.4g} "
-        "times the standardised log-popularity."
+        f"times the standardised log-popularity.{norms}"
     )
 
 

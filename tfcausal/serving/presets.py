@@ -74,8 +74,8 @@ def known_presets(
     else:
         if calibration.target is None:
             found[BEST] = ones
-        # A cause that was calibrated away cannot be brought back.
-        if all(calibration.weights.values()):
+        # A cause that was calibrated away cannot be brought back, nor can norms.
+        if all(calibration.weights.values()) and not calibration.norm_power:
             undone = {cause: 1 / one for cause, one in calibration.weights.items()}
             found[AS_TRAINED] = {POPULARITY_CAUSE: 0.0} | undone
     if _INTEREST_CAUSE in vectors.causes and len(vectors.causes) > 1:
