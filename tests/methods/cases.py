@@ -4,7 +4,7 @@ Some negatives of the batch do not exist; one row has none at all, one has all.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ NUM_USERS = 10
 NUM_ITEMS = 12
 NUM_ROWS = 6
 NUM_NEGATIVES = 3
+_STEP = 2.0**-11
 
 Float64s = npt.NDArray[np.float64]
 
@@ -115,6 +116,59 @@ def gradients(
         )
     found = tape.gradient(loss, variables)
     return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+
+
+def require_formula(
+    model: TripletMethod,
+    given: TripletBatch,
+    formula: Callable[[], Mapping[str, float]],
+    *,
+    rel: float = 1e-5,
+) -> None:
+    """Fails unless terms of the loss, and their gradients, are those of a formula.
+
+    Args:
+        model: The model.
+        given: The batch.
+        formula: Name of a term to its value in float64, read anew from the model's
+            variables at each call; other terms are not looked at.
+        rel: How far values may be apart.
+    """
+    weights = model.initial_term_weights()
+    expected = formula()
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        terms = model.loss_terms(given, model.towers(training=True))
+        loss = tf.add_n([weights[name] * terms[name] for name in expected])
+    for name, value in expected.items():
+        np.testing.assert_allclose(float(terms[name]), value, rtol=rel, err_msg=name)
+    none = tf.UnconnectedGradients.ZERO
+    slopes = tape.gradient(loss, variables, unconnected_gradients=none)
+    for variable, slope in zip(variables, slopes, strict=True):
+        by_difference = differences(
+            variable,
+            lambda: sum(weights[name] * value for name, value in formula().items()),
+        )
+        dense = tf.convert_to_tensor(slope).numpy()
+        np.testing.assert_allclose(dense, by_difference, rtol=1e-3, atol=2e-6)
+
+
+def differences(variable: tf.Variable, loss: Callable[[], float]) -> Float64s:
+    """Returns the slope of a float64 loss along each value of a float32 variable."""
+    values = variable.numpy()
+    slopes = np.zeros(values.shape)
+    for place in np.ndindex(values.shape):
+        ends = []
+        for step in (-_STEP, _STEP):
+            moved = np.array(values)
+            moved[place] += step
+            variable.assign(moved)
+            # What float32 has made of the step is the step.
+            ends.append((float(moved[place]), loss()))
+        (low, below), (high, above) = ends
+        slopes[place] = (above - below) / (high - low)
+    variable.assign(values)
+    return slopes
 
 
 def rankings(model: TripletMethod) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.methods.cases import window
+from tests.methods.cases import bpr, randomise, require_formula, tables, window
 from tfcausal import methods
 from tfcausal.errors import InputError
 from tfcausal.methods.dccl import DCCLOptions
@@ -41,15 +41,6 @@ def make(**changes: object) -> TripletMethod:
     )
 
 
-def tables(
-    model: TripletMethod,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    return (
-        model.users.table.numpy().astype(np.float64),
-        model.items.table.numpy().astype(np.float64),
-    )
-
-
 def unit(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
@@ -68,49 +59,56 @@ def test_contrasts_weigh_and_filter_by_popularity(
         conformity_dim=conformity_dim,
     )
     compare = unit if similarity == "cosine" else np.asarray
-    users, items = tables(model)
-    interest = compare(users[:, :4]) @ compare(items[:, :4]).T / 0.7
-    conformity = compare(users[:, 4:]) @ compare(items[:, 4:]).T / 0.7
-    sums = {"interest": 0.0, "conformity": 0.0}
-    for row, (user, item) in enumerate(zip(USERS, ITEMS, strict=True)):
-        # Rows 0 to 2, 3 to 5 and 6 by themselves, or all together.
-        first = row // 3 * 3 if contrast_rows == 3 else 0
-        among = slice(first, first + (contrast_rows or 7))
-        items_among = ITEMS[among]
-        met = {i for u, i in zip(USERS[among], items_among, strict=True) if u == user}
-        weight = np.exp(-POPULARITY[item] / 40)
-        above = 0.1 + sum(np.exp(interest[user, i]) for i in items_among if i in met)
-        below = 0.1 + sum(np.exp(interest[user, i]) for i in items_among)
-        sums["interest"] -= weight * np.log(above / below)
-        above, below = 0.1, 0.1
-        for other in items_among:
-            power = np.exp(conformity[user, other])
-            if POPULARITY[other] > POPULARITY[item]:
-                if filtered == "zeroed":
-                    power = 1.0
-                elif other not in met:
-                    power = 0.0
-            below += power
-            above += power if other in met else 0.0
-        sums["conformity"] -= (1 - weight) * np.log(above / below)
-    terms = model.loss_terms(batch(), model.towers(training=True))
-    for name, total in sums.items():
-        assert float(terms[name]) == pytest.approx(total / len(USERS), rel=1e-5)
+    randomise(model)
+
+    def formula() -> dict[str, float]:
+        users, items = tables(model)
+        interest = compare(users[:, :4]) @ compare(items[:, :4]).T / 0.7
+        conformity = compare(users[:, 4:]) @ compare(items[:, 4:]).T / 0.7
+        sums = {"interest": 0.0, "conformity": 0.0}
+        for row, (user, item) in enumerate(zip(USERS, ITEMS, strict=True)):
+            # Rows 0 to 2, 3 to 5 and 6 by themselves, or all together.
+            first = row // 3 * 3 if contrast_rows == 3 else 0
+            among = slice(first, first + (contrast_rows or 7))
+            rows_among = list(zip(USERS[among], ITEMS[among], strict=True))
+            met = {i for u, i in rows_among if u == user}
+            weight = np.exp(-POPULARITY[item] / 40)
+            powers = [(i, np.exp(interest[user, i])) for _, i in rows_among]
+            above = 0.1 + sum(power for i, power in powers if i in met)
+            below = 0.1 + sum(power for _, power in powers)
+            sums["interest"] -= weight * np.log(above / below)
+            above, below = 0.1, 0.1
+            for _, other in rows_among:
+                power = np.exp(conformity[user, other])
+                if POPULARITY[other] > POPULARITY[item]:
+                    if filtered == "zeroed":
+                        power = 1.0
+                    elif other not in met:
+                        power = 0.0
+                below += power
+                above += power if other in met else 0.0
+            sums["conformity"] -= (1 - weight) * np.log(above / below)
+        return {name: float(total / len(USERS)) for name, total in sums.items()}
+
+    require_formula(model, batch(), formula)
 
 
 def test_click_is_bpr_on_the_sum_of_both() -> None:
     model = make()
-    users, items = tables(model)
-    losses = [
-        np.log1p(np.exp(users[user] @ items[negative] - users[user] @ items[item]))
-        for user, item, negatives, exist in zip(
-            USERS, ITEMS, NEGATIVES, EXISTS, strict=True
-        )
-        for negative, there in zip(negatives, exist, strict=True)
-        if there
-    ]
-    terms = model.loss_terms(batch(), model.towers(training=True))
-    assert float(terms["click"]) == pytest.approx(np.mean(losses), rel=1e-5)
+
+    def formula() -> dict[str, float]:
+        users, items = tables(model)
+        losses = [
+            bpr(users[user] @ items[item], users[user] @ items[negative])
+            for user, item, negatives, exist in zip(
+                USERS, ITEMS, NEGATIVES, EXISTS, strict=True
+            )
+            for negative, there in zip(negatives, exist, strict=True)
+            if there
+        ]
+        return {"click": float(np.mean(losses))}
+
+    require_formula(model, batch(), formula)
 
 
 def test_softmax_takes_the_batch_and_draws_nothing() -> None:

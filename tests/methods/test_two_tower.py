@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.methods.cases import window
+from tests.methods.cases import Float64s, require_formula, tables, window
 from tfcausal import methods
 from tfcausal.errors import InputError
 from tfcausal.methods.triplets import TripletBatch
@@ -31,23 +31,30 @@ def test_click_is_the_corrected_cross_entropy(similarity: str, log_q: float) -> 
         window=window(POPULARITY.tolist(), drawn=DRAWN.tolist()),
         seed=1,
     )
-    users = model.users.table.numpy().astype(np.float64)
-    items = model.items.table.numpy().astype(np.float64)
-    if similarity == "cosine":
-        users /= np.linalg.norm(users, axis=1, keepdims=True)
-        items /= np.linalg.norm(items, axis=1, keepdims=True)
     share = np.maximum(DRAWN, 1) / np.maximum(DRAWN, 1).sum()
-    total = 0.0
-    for user, item in zip(USERS, ITEMS, strict=True):
-        met = {i for u, i in zip(USERS, ITEMS, strict=True) if u == user}
-        scores = items @ users[user] / 0.3 - log_q * np.log(share)
-        others = sum(np.exp(scores[other]) for other in ITEMS if other not in met)
-        total -= np.log(np.exp(scores[item]) / (np.exp(scores[item]) + others))
-    batch = TripletBatch(tf.constant(USERS, tf.int32), tf.constant(ITEMS, tf.int32))
-    (name, found), *rest = model.loss_terms(batch, model.towers(training=True)).items()
-    assert (name, rest) == ("click", [])
-    assert float(found) == pytest.approx(total / len(USERS), rel=1e-5)
 
+    def compared() -> tuple[Float64s, Float64s]:
+        users, items = tables(model)
+        if similarity == "cosine":
+            users /= np.linalg.norm(users, axis=1, keepdims=True)
+            items /= np.linalg.norm(items, axis=1, keepdims=True)
+        return users, items
+
+    def formula() -> dict[str, float]:
+        users, items = compared()
+        total = 0.0
+        for user, item in zip(USERS, ITEMS, strict=True):
+            met = {i for u, i in zip(USERS, ITEMS, strict=True) if u == user}
+            scores = items @ users[user] / 0.3 - log_q * np.log(share)
+            others = sum(np.exp(scores[other]) for other in ITEMS if other not in met)
+            total -= np.log(np.exp(scores[item]) / (np.exp(scores[item]) + others))
+        return {"click": total / len(USERS)}
+
+    batch = TripletBatch(tf.constant(USERS, tf.int32), tf.constant(ITEMS, tf.int32))
+    require_formula(model, batch, formula)
+    assert list(model.term_weights) == ["click"]
+
+    users, items = compared()
     vectors = model.vectors()
     np.testing.assert_allclose(
         vectors.queries[:, 0] @ vectors.candidates.T, users @ items.T, atol=1e-5
