@@ -4,7 +4,8 @@
 
 DATASET is a folder that ingest, split and popularity have filled. Each method trains in
 a process of its own with as many coordinates in all as any other; what its data set
-lacks (time slots, intervened rows) is said and left out. Figures are of one run; the
+lacks (time slots, intervened rows) is said and left out. A triplet is a positive with
+one of its negatives; a softmax has as many as positives. Figures are of one run; the
 ratio to `mf` is what to compare between machines.
 """
 
@@ -46,6 +47,8 @@ def measure(
         own = options_of(name, dim, settings)
         model = methods.get(name).of_dataset(opened, own)
         found: dict[str, Any] = measured_steps(opened, model, batch_size)
+        sampling = model.negative_sampling()
+        found["triplets"] = found["rows"] * (sampling.num_negatives if sampling else 1)
     except InputError as error:
         found = {"lacks": str(error)}
     print(json.dumps(found))
@@ -77,7 +80,7 @@ def main(
         return
     table = Table(title=" ".join([f"{dim} coordinates in all", *texts]))
     for column in (
-        *("method", "backbone", "batch", "ms a step", "s an epoch", "positives/s"),
+        *("method", "backbone", "batch", "ms a step", "s an epoch", "triplets/s"),
         *("against mf", "peak MiB"),
     ):
         left = column in ("method", "backbone")
@@ -103,7 +106,7 @@ def main(
                     f"{size:,}",
                     f"{1000 * found['step']:.1f}",
                     f"{found['epoch']:.1f}",
-                    f"{found['rows']:,.0f}",
+                    f"{found['triplets']:,.0f}",
                     f"{found['step'] / base:.2f}",
                     f"{usage.peak_bytes / 2**20:,.0f}",
                 )
