@@ -72,7 +72,10 @@ def test_figures_of_the_papers() -> None:
         "Yelp": {"hr@20": 0.07254, "ndcg@20": 0.02816},
         "Short-video": {"hr@20": 0.04613, "ndcg@20": 0.01713},
     }
-    assert all(set(one) == {"Yelp", "Short-video"} for one in dccl.values())
+    unprinted = {"pda", "lightgcn-pda"}
+    assert {name for name, one in dccl.items() if not one} == unprinted
+    printed = [one for name, one in dccl.items() if name not in unprinted]
+    assert all(set(one) == {"Yelp", "Short-video"} for one in printed)
 
 
 def test_ablations_of_dccl_and_dice() -> None:
