@@ -204,7 +204,10 @@ def test_norms_are_chosen_applied_and_exported(tmp_path: Path, run: Path) -> Non
     assert manifest.details["calibration"]["norm_power"] == 0.5
     assert "as_trained" not in manifest.details["presets"]
     card = (model / "assets.extra" / "model_card.md").read_text()
-    assert "divided by their norm to the power of 0.5" in " ".join(card.split())
+    assert (
+        "of the first cause are divided by their norm to the power of 0.5"
+        in " ".join(card.split())
+    )
     with pytest.raises(InputError, match="`norms` must be false"):
         output("calibrate", "--run", own, "--norms", "--target_popularity=5")
 

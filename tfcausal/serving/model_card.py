@@ -165,8 +165,8 @@ def _calibration(calibration: Calibration | None) -> str:
     norms = ""
     if calibration.norm_power:
         norms = (
-            f" Items' vectors of {next(iter(calibration.weights))} are divided by "
-            f"their norm to the power of {calibration.norm_power:.4g}."
+            " Items' vectors of the first cause are divided by their norm to the "
+            f"power of {calibration.norm_power:.4g}."
         )
     return (
         f"{text}Weight 1 of every cause is what was chosen on {calibration.part} to "
