@@ -1,5 +1,7 @@
 """Encoders of histories in a query tower that is none of ours."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,19 @@ ENCODERS: dict[str, Callable[[], Any]] = {
         DIM, 1, max_length=LENGTH, maps="shared", initial_logits="random", seed=1
     ),
 }
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+from pathlib import Path
+import numpy as np
+from tfcausal import {encoder}
+from tfcausal.keras_compat import keras
+folder = Path(sys.argv[1])
+given = np.load(folder / "inputs.npz", allow_pickle=False)
+model = keras.models.load_model(folder / "queries.keras")
+np.save(folder / "again.npy", model([given["history"], given["hour"]]))
+"""
 
 
 class OwnModel(tfrs.Model):
@@ -72,12 +87,16 @@ def test_learns_is_saved_and_passes_over_pads(
     inputs = [clicks["history"], clicks["hour"]]
     found = model.queries(inputs).numpy()
     tf.saved_model.save(model.queries, str(tmp_path / "saved_model"))
+    again = tf.saved_model.load(str(tmp_path / "saved_model"))(inputs)
+    np.testing.assert_allclose(again, found, rtol=1e-5, atol=1e-6)
+
     model.queries.save(tmp_path / "queries.keras")
-    for again in (
-        tf.saved_model.load(str(tmp_path / "saved_model")),
-        keras.models.load_model(tmp_path / "queries.keras"),
-    ):
-        np.testing.assert_allclose(again(inputs), found, rtol=1e-5, atol=1e-6)
+    np.savez(tmp_path / "inputs.npz", history=inputs[0], hour=inputs[1])
+    encoder = type(ENCODERS[name]()).__name__
+    code = IN_A_FRESH_PROCESS.format(encoder=encoder)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    again = np.load(tmp_path / "again.npy", allow_pickle=False)
+    np.testing.assert_allclose(again, found, rtol=1e-5, atol=1e-6)
     # A history of two items is the same wherever pads stand.
     two = np.asarray([[3, 9, 0, 0, 0, 0], [0, 3, 0, 0, 9, 0]], np.int32)
     rows_alike = model.queries([two, np.zeros(2, np.int32)]).numpy()

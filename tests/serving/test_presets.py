@@ -113,6 +113,29 @@ def test_neutral_reaches_what_is_asked(
     assert 0 < found.weights["conformity"] < 2
 
 
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_neutral_reaches_it_where_the_shift_takes_popularity_out(
+    dataset: CheckedDataset, shift: float
+) -> None:
+    single = random_vectors(
+        dataset.num_users, dataset.num_items, causes={"preference": 4}
+    )
+    shifted = single.shifted(read_popularity(dataset), shift)
+    chosen = replace(protocol("dice"), ks=(10,))
+    against = evaluation_set(dataset, "validation", chosen)
+    ends = [
+        evaluate(shifted.weighted({"popularity": weight}), against, chosen).metrics[
+            "popularity@10"
+        ]
+        for weight in (0.0, 2.0)
+    ]
+    assert (ends[0] < ends[1]) == (shift > 0)
+    found = popularity_neutral(shifted, dataset, 10, sum(ends) / 2)
+    assert found is not None
+    assert 0 < found.weights["popularity"] < 2
+    assert found.reached == pytest.approx(sum(ends) / 2, rel=0.05)
+
+
 def test_neutral_aims_at_what_users_choose(
     dataset: CheckedDataset, vectors: CausalVectors
 ) -> None:

@@ -421,7 +421,10 @@ def _reach(trials: _Trials, start: _Offsets, target: float) -> _Offsets:
         if knob.neutral == 0:
             low, high = -_FARTHEST_SHIFT, _FARTHEST_SHIFT
         ends = [trials.metric(_moved(start, place, end)) for end in (low, high)]
-        if ends[0] <= target <= ends[1]:
+        if min(ends) <= target <= max(ends):
+            # A shift that was calibrated below 0 takes popularity out as it grows.
+            rising = ends[0] <= ends[1]
+            low, high = (low, high) if rising else (high, low)
             return _halve(trials, start, place, low, high, target)
     reached = [trials.metric(offsets) for offsets in trials.tried()]
     raise InputError(
@@ -438,6 +441,8 @@ def _halve(
     high: float,
     target: float,
 ) -> _Offsets:
+    """Returns the nearest choice, the metric being least at `low`, most at `high`."""
+
     def distance(offsets: _Offsets) -> tuple[float, float]:
         missed = abs(trials.metric(offsets) - target)
         return round(missed, _DECIMALS), abs(offsets[place])

@@ -157,7 +157,7 @@ def _reach(
         for cause in PULLS
         if cause in vectors.causes
     }
-    if not any(low <= target <= high for low, high in reached.values()):
+    if not any(min(ends) <= target <= max(ends) for ends in reached.values()):
         raise _OutOfReachError(
             target,
             " or ".join(
