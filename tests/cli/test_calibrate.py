@@ -208,7 +208,7 @@ def test_norms_are_chosen_applied_and_exported(tmp_path: Path, run: Path) -> Non
         "of the first cause are divided by their norm to the power of 0.5"
         in " ".join(card.split())
     )
-    with pytest.raises(InputError, match="`norms` must be false"):
+    with pytest.raises(InputError, match="`norms` cannot go with `target_popularity`"):
         output("calibrate", "--run", own, "--norms", "--target_popularity=5")
 
 

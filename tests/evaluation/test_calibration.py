@@ -348,7 +348,10 @@ def test_a_sample_of_users_is_always_the_same() -> None:
         ({"metric": "recal@20"}, "Did you mean `recall@20`"),
         ({"metric": "recall@10"}, "at one of these cut-offs: 20, 50; got recall@10"),
         ({"metric": "popularity@20"}, "Unknown metric"),
-        ({"norms": True, "target_popularity": 5.0}, "`norms` must be false"),
+        (
+            {"norms": True, "target_popularity": 5.0},
+            "`norms` cannot go with `target_popularity`",
+        ),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:

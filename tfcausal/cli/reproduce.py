@@ -143,7 +143,7 @@ def _require_table(ctx: click.Context, _: click.Parameter, name: str | None) -> 
 @click.option(
     "--norms",
     is_flag=True,
-    help="Let calibration choose how much of items' norms counts, too.",
+    help="With --calibrated: let calibration choose how much of items' norms counts.",
 )
 @click.option(
     "--output",

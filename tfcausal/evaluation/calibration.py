@@ -157,8 +157,8 @@ def calibrate(
     if target_popularity is not None:
         if norms:
             raise InputError(
-                "`norms` must be false with a target popularity, for which one weight "
-                "moves; got true. Choose norms for a metric."
+                "`norms` cannot go with `target_popularity`, for which one weight "
+                "moves; got both. Choose norms for a metric."
             )
         metric = f"popularity@{metric.partition('@')[2]}"
     trials = _Trials(
@@ -191,6 +191,20 @@ def calibrate(
         protocol_hash=found.protocol_hash,
         num_users=found.num_users,
     )
+
+
+def reaches(cause: str, ends: Sequence[float], target: float) -> bool:
+    """Returns whether some weight of a cause gives lists of a mean popularity.
+
+    Args:
+        cause: One of PULLS.
+        ends: The mean popularity at its smallest and at its largest weight.
+        target: What is wanted.
+    """
+    if cause == POPULARITY_CAUSE:
+        # A shift that was calibrated below 0 takes popularity out as it grows.
+        ends = sorted(ends)
+    return ends[0] <= target <= ends[1]
 
 
 def require_calibration_part(part: str) -> None:
@@ -421,10 +435,9 @@ def _reach(trials: _Trials, start: _Offsets, target: float) -> _Offsets:
         if knob.neutral == 0:
             low, high = -_FARTHEST_SHIFT, _FARTHEST_SHIFT
         ends = [trials.metric(_moved(start, place, end)) for end in (low, high)]
-        if min(ends) <= target <= max(ends):
-            # A shift that was calibrated below 0 takes popularity out as it grows.
-            rising = ends[0] <= ends[1]
-            low, high = (low, high) if rising else (high, low)
+        if reaches(cause, ends, target):
+            if ends[0] > ends[1]:
+                low, high = high, low
             return _halve(trials, start, place, low, high, target)
     reached = [trials.metric(offsets) for offsets in trials.tried()]
     raise InputError(

@@ -17,7 +17,7 @@ import numpy as np
 
 from tfcausal.data.interactions import CheckedDataset
 from tfcausal.errors import InputError
-from tfcausal.evaluation.calibration import PULLS, Calibration, calibrate
+from tfcausal.evaluation.calibration import PULLS, Calibration, calibrate, reaches
 from tfcausal.evaluation.evaluator import EvaluationSet, evaluate
 from tfcausal.evaluation.users import sample_users
 from tfcausal.evaluation.validation import evaluation_set
@@ -157,7 +157,7 @@ def _reach(
         for cause in PULLS
         if cause in vectors.causes
     }
-    if not any(min(ends) <= target <= max(ends) for ends in reached.values()):
+    if not any(reaches(cause, ends, target) for cause, ends in reached.items()):
         raise _OutOfReachError(
             target,
             " or ".join(
