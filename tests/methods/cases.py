@@ -124,15 +124,17 @@ def require_formula(
     formula: Callable[[], Mapping[str, float]],
     *,
     rel: float = 1e-5,
+    others: frozenset[str] = frozenset(),
 ) -> None:
-    """Fails unless terms of the loss, and their gradients, are those of a formula.
+    """Fails unless the terms of the loss, and their gradients, are those of a formula.
 
     Args:
         model: The model.
         given: The batch.
         formula: Name of a term to its value in float64, read anew from the model's
-            variables at each call; other terms are not looked at.
+            variables at each call.
         rel: How far values may be apart.
+        others: Terms that there must be besides, which are not looked at.
     """
     weights = model.initial_term_weights()
     expected = formula()
@@ -140,6 +142,7 @@ def require_formula(
     with tf.GradientTape() as tape:
         terms = model.loss_terms(given, model.towers(training=True))
         loss = tf.add_n([weights[name] * terms[name] for name in expected])
+    np.testing.assert_equal(set(terms), expected.keys() | others)
     for name, value in expected.items():
         np.testing.assert_allclose(float(terms[name]), value, rtol=rel, err_msg=name)
     none = tf.UnconnectedGradients.ZERO
